@@ -1,0 +1,326 @@
+//! The block pool: a bounded cache of blocks in which requests share the prefixes they have in common.
+//!
+//! A running request holds a [`Lease`]: first the *shared* blocks it found or has finished, which never change again,
+//! then *private* ones it is still filling. Sealing turns the first private block into a shared one; letting the lease
+//! go leaves the shared blocks behind for the next request. What no lease holds is evicted, least recently used leaf
+//! first, when room is needed.
+//!
+//! Three facts carry everything:
+//! - A lease holds every block of its prefix, so a block is never held by fewer leases than any of its children.
+//! - A lease is let go from its last block to its first, so in the order of recency a block always comes *before* its
+//!   parent: the oldest block is a leaf, and eviction takes O(1) without looking at children.
+//! - A hit needs the same hash, the same content and the same parent slot. By induction the whole prefix is equal, so
+//!   a colliding hash can cost a hit but never an answer.
+
+mod lease;
+mod recency;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+pub use self::lease::{Lease, Slot};
+use self::recency::Recency;
+use crate::event::{self, KvEvent, KvEvents};
+use crate::hash::BlockHash;
+use crate::units::Blocks;
+
+/// A bounded cache of blocks. `C` is what a block's state was computed from (the worker: its tokens); two blocks are
+/// the same only if their contents are. A pool that only keeps accounts uses `()`.
+#[derive(Debug)]
+pub struct BlockPool<C = ()> {
+    capacity: usize,
+    /// Where each shared block of the current generation is.
+    index: HashMap<BlockHash, Slot, BuildHasherDefault<AlreadyHashed>>,
+    /// What each slot that was ever used holds; grows up to the capacity and no further.
+    entries: Vec<Entry<C>>,
+    free: Vec<Slot>,
+    /// Shared blocks that no lease holds, oldest first.
+    idle: Recency,
+    /// Counts clears: a lease of an older generation holds blocks that are no longer to be found.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Entry<C> {
+    /// Leases that hold this slot.
+    pins: u32,
+    /// What the block is, once it is shared.
+    shared: Option<Shared<C>>,
+}
+
+#[derive(Debug)]
+struct Shared<C> {
+    hash: BlockHash,
+    content: C,
+    /// The block before this one; the first block of a prompt has none.
+    parent: Option<Slot>,
+    generation: u64,
+}
+
+/// The pool has fewer blocks to give than were asked for: leases hold the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the block pool can give {available} more blocks, not {wanted}; hint: wait until a running request ends"
+)]
+pub struct PoolFull {
+    /// Blocks asked for.
+    pub wanted: Blocks,
+    /// Blocks that are free or could be evicted.
+    pub available: Blocks,
+}
+
+impl<C: PartialEq> BlockPool<C> {
+    /// An empty pool that never holds more than `capacity` blocks.
+    pub fn new(capacity: Blocks) -> Self {
+        Self {
+            capacity: capacity.get(),
+            index: HashMap::default(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            idle: Recency::default(),
+            generation: 0,
+        }
+    }
+
+    /// The hard bound on blocks held, shared and private together.
+    pub fn capacity(&self) -> Blocks {
+        Blocks::of(self.capacity)
+    }
+
+    /// Shared blocks that a new request could find.
+    pub fn resident(&self) -> Blocks {
+        Blocks::of(self.index.len())
+    }
+
+    /// Blocks that leases could still get: free ones and those that may be evicted.
+    pub fn available(&self) -> Blocks {
+        Blocks::of((self.capacity + self.idle.len()).saturating_sub(self.used()))
+    }
+
+    /// How many leading blocks of `chain` are here. Changes nothing, not even recency.
+    pub fn longest_prefix<'a>(&self, chain: impl IntoIterator<Item = (BlockHash, &'a C)>) -> usize
+    where
+        C: 'a,
+    {
+        self.walk(chain).count()
+    }
+
+    /// A lease on the longest prefix of `chain` that is here; the blocks after it are the caller's to compute.
+    pub fn begin<'a>(&mut self, root: BlockHash, chain: impl IntoIterator<Item = (BlockHash, &'a C)>) -> Lease
+    where
+        C: 'a,
+    {
+        let slots: Vec<Slot> = self.walk(chain).collect();
+        for slot in &slots {
+            self.pin(*slot);
+        }
+        let last = slots.last().and_then(|slot| self.shared(*slot)).map_or(root, |block| block.hash);
+        Lease::new(slots, root, last, self.generation)
+    }
+
+    /// Adds `blocks` private blocks to the lease, evicting idle ones where nothing is free. All or nothing.
+    ///
+    /// # Errors
+    /// If running requests hold too much; the lease is as it was.
+    pub fn grow(&mut self, lease: &mut Lease, blocks: usize, events: &mut KvEvents) -> Result<(), PoolFull> {
+        let available = self.available();
+        if blocks > available.get() {
+            return Err(PoolFull { wanted: Blocks::of(blocks), available });
+        }
+        for _ in 0..blocks {
+            let slot = self.allocate(events);
+            lease.slots.push(slot);
+        }
+        Ok(())
+    }
+
+    /// Makes the lease's first private block, now filled with the state of `content`, a shared one named `hash`.
+    ///
+    /// Where an equal block is shared already, the lease takes that one and its own slot is freed: the returned slot
+    /// is the one to read from now on. After a colliding hash, or a [`clear`](Self::clear) since the lease began, the
+    /// block and those after it stay private: nobody else will find them.
+    ///
+    /// # Panics
+    /// If the lease has no private block left that was not sealed before.
+    pub fn seal(&mut self, lease: &mut Lease, hash: BlockHash, content: C, events: &mut KvEvents) -> Slot {
+        let place = lease.named;
+        let own = lease.slots[place];
+        lease.named += 1;
+        if lease.shared < place || lease.generation != self.generation {
+            return own;
+        }
+        let parent = place.checked_sub(1).map(|before| lease.slots[before]);
+        match self.index.get(&hash).copied() {
+            Some(slot) if !self.is(slot, &content, parent) => return own,
+            Some(slot) => {
+                self.pin(slot);
+                self.unpin(own);
+                lease.slots[place] = slot;
+            }
+            None => {
+                let generation = self.generation;
+                self.entries[own.index()].shared = Some(Shared { hash, content, parent, generation });
+                self.index.insert(hash, own);
+                event::stored(events, lease.last, hash);
+            }
+        }
+        lease.shared += 1;
+        lease.last = hash;
+        lease.slots[place]
+    }
+
+    /// Ends a lease: its shared blocks stay, idle once nobody else holds them; its private ones are freed.
+    pub fn release(&mut self, lease: Lease) {
+        for slot in lease.slots.into_iter().rev() {
+            self.unpin(slot);
+        }
+    }
+
+    /// Shortens the lease to its first `blocks` blocks; the others are let go as by [`release`](Self::release).
+    pub fn truncate(&mut self, lease: &mut Lease, blocks: usize) {
+        while lease.slots.len() > blocks {
+            let slot = lease.slots.pop().expect("it is longer than `blocks`");
+            self.unpin(slot);
+        }
+        lease.named = lease.named.min(blocks);
+        if lease.shared > blocks {
+            lease.shared = blocks;
+            let last = blocks.checked_sub(1).and_then(|before| self.shared(lease.slots[before]));
+            lease.last = last.map_or(lease.root, |block| block.hash);
+        }
+    }
+
+    /// Forgets every block. Those held by a lease live on, unseen, until it ends.
+    pub fn clear(&mut self, events: &mut KvEvents) {
+        self.generation += 1;
+        self.index.clear();
+        while let Some(oldest) = self.idle.oldest() {
+            self.idle.remove(oldest);
+            self.vacate(Slot(oldest));
+        }
+        events.push(KvEvent::Cleared);
+    }
+
+    /// Changes the bound. Idle blocks over it are evicted at once, held ones as soon as they are let go and room is
+    /// asked for. Only for pools that keep accounts: slots may lie beyond a bound that was lowered.
+    pub fn resize(&mut self, capacity: Blocks, events: &mut KvEvents) {
+        self.capacity = capacity.get();
+        while self.used() > self.capacity && self.evict(events) {}
+    }
+
+    fn used(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    fn walk<'a, 's>(
+        &'s self,
+        chain: impl IntoIterator<Item = (BlockHash, &'a C), IntoIter: 's>,
+    ) -> impl Iterator<Item = Slot> + 's
+    where
+        C: 'a,
+        'a: 's,
+    {
+        let mut parent = None;
+        chain.into_iter().map_while(move |(hash, content)| {
+            let slot = self.index.get(&hash).copied().filter(|slot| self.is(*slot, content, parent))?;
+            parent = Some(slot);
+            Some(slot)
+        })
+    }
+
+    fn shared(&self, slot: Slot) -> Option<&Shared<C>> {
+        self.entries[slot.index()].shared.as_ref()
+    }
+
+    fn is(&self, slot: Slot, content: &C, parent: Option<Slot>) -> bool {
+        self.shared(slot).is_some_and(|block| block.parent == parent && block.content == *content)
+    }
+
+    fn pin(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot.index()];
+        if entry.pins == 0 {
+            self.idle.remove(slot.0);
+        }
+        entry.pins += 1;
+    }
+
+    fn unpin(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot.index()];
+        entry.pins -= 1;
+        if entry.pins > 0 {
+            return;
+        }
+        match &entry.shared {
+            Some(block) if block.generation == self.generation => self.idle.push_newest(slot.0),
+            _ => self.vacate(slot),
+        }
+    }
+
+    /// A slot with one pin and nothing in it. The caller has made sure that there is one.
+    fn allocate(&mut self, events: &mut KvEvents) -> Slot {
+        while self.used() >= self.capacity && self.evict(events) {}
+        if let Some(slot) = self.free.pop() {
+            self.entries[slot.index()].pins = 1;
+            return slot;
+        }
+        debug_assert!(self.entries.len() < self.capacity, "room was checked before");
+        let slot = Slot(u32::try_from(self.entries.len()).expect("a capacity is counted in u32"));
+        self.entries.push(Entry { pins: 1, shared: None });
+        slot
+    }
+
+    /// Drops the least recently used leaf; false if every block is held.
+    fn evict(&mut self, events: &mut KvEvents) -> bool {
+        let Some(oldest) = self.idle.oldest() else { return false };
+        self.idle.remove(oldest);
+        let hash = self.shared(Slot(oldest)).expect("only shared blocks are idle").hash;
+        self.index.remove(&hash);
+        self.vacate(Slot(oldest));
+        event::removed(events, hash);
+        true
+    }
+
+    fn vacate(&mut self, slot: Slot) {
+        self.entries[slot.index()] = Entry { pins: 0, shared: None };
+        self.free.push(slot);
+    }
+}
+
+impl BlockPool<()> {
+    /// What a worker's cache does when a request with this prompt comes and goes: the blocks found are used again, the
+    /// others come in at the cost of the oldest. Returns how many leading blocks were found.
+    ///
+    /// A prompt larger than the pool leaves only as much of its beginning as there is room for.
+    pub fn touch(&mut self, root: BlockHash, chain: &[BlockHash], events: &mut KvEvents) -> usize {
+        let mut lease = self.begin(root, chain.iter().map(|hash| (*hash, &())));
+        let found = lease.slots.len();
+        let missing = &chain[found..];
+        let room = missing.len().min(self.available().get());
+        self.grow(&mut lease, room, events).expect("no more was asked for than is available");
+        for hash in &missing[..room] {
+            self.seal(&mut lease, *hash, (), events);
+        }
+        self.release(lease);
+        found
+    }
+}
+
+/// Block names are uniform hashes already; hashing them again would only cost time.
+#[derive(Debug, Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a block hash is one u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

@@ -1,0 +1,87 @@
+//! What the router is told.
+
+use warmroute_kv::{KvEvent, Tokens};
+
+use crate::request::{BookingId, WorkerId};
+
+/// Something that happened to the fleet or to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker takes requests from now on. One that was there already has restarted: its cache is taken for empty.
+    Joined {
+        /// Who.
+        worker: WorkerId,
+        /// What it is.
+        spec: WorkerSpec,
+    },
+    /// A worker is gone. What is booked on it stays booked until its requests end, whichever way they do.
+    Left {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A worker finishes what it has and takes no new requests.
+    Drained {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A request was retried on another worker, usually the first of its decision's fallbacks.
+    Moved {
+        /// Which request.
+        booking: BookingId,
+        /// Where it is now.
+        to: WorkerId,
+    },
+    /// The first token of an answer came: the prompt has been read.
+    FirstToken {
+        /// Whose answer.
+        booking: BookingId,
+    },
+    /// An answer is complete.
+    Finished {
+        /// Whose answer.
+        booking: BookingId,
+        /// What the worker reported, if it did.
+        usage: Option<Usage>,
+    },
+    /// A request ended without a complete answer: its client left, its worker died, or it was refused.
+    Aborted {
+        /// Which request.
+        booking: BookingId,
+    },
+    /// A worker told what its cache did.
+    Kv {
+        /// Who.
+        worker: WorkerId,
+        /// What.
+        event: KvEvent,
+    },
+}
+
+/// What a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// Tokens its KV cache holds, if known.
+    pub capacity: Option<Tokens>,
+    /// Whether it tells what its cache does.
+    pub publishes: Publishes,
+}
+
+/// Who speaks for a worker's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publishes {
+    /// The worker itself, by [`Event::Kv`].
+    Events,
+    /// Nobody: the router keeps a shadow of its cache.
+    Nothing,
+}
+
+/// What a worker reported of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt: Tokens,
+    /// Prompt tokens it did not have to compute; not every engine tells.
+    pub cached: Option<Tokens>,
+    /// Tokens of the answer.
+    pub output: Tokens,
+}

@@ -1,0 +1,123 @@
+//! What is asked of the router and what it answers.
+
+use std::fmt;
+
+use warmroute_kv::{BlockHash, Tokens};
+
+/// A worker of the fleet, by the number its driver gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u32);
+
+/// One routed request, from its decision to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BookingId(pub u64);
+
+/// What prompts and blocks are measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Tokens, where the driver has the workers' tokenizer.
+    Tokens,
+    /// Raw bytes of the request; the router learns how many tokens they make.
+    Bytes,
+}
+
+/// A request as far as routing goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The name before the first block: model, adapter, salt and tools.
+    pub root: BlockHash,
+    /// The prompt's whole blocks.
+    pub blocks: &'a [BlockHash],
+    /// What `prompt` and `block` count.
+    pub unit: Unit,
+    /// Length of the prompt, its last partial block included.
+    pub prompt: usize,
+    /// Length of one block.
+    pub block: usize,
+    /// Tokens the answer may have; zero if nobody knows.
+    pub output: Tokens,
+    /// The first characters of the prompt's text, for policies that look at nothing else. May be empty.
+    pub text: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// A request of whole 16-token blocks, to be refined by struct update.
+    pub const fn new(root: BlockHash, blocks: &'a [BlockHash]) -> Self {
+        let prompt = blocks.len() * 16;
+        Self { root, blocks, unit: Unit::Tokens, prompt, block: 16, output: Tokens::ZERO, text: "" }
+    }
+}
+
+/// Where a request goes, and why. The work is booked on `worker` until the booking is ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Under this name the driver tells what became of the request.
+    pub booking: BookingId,
+    /// The chosen worker.
+    pub worker: WorkerId,
+    /// Where to go next if it cannot be reached, best first.
+    pub fallbacks: Vec<WorkerId>,
+    /// Prompt tokens whose state the worker is believed to hold.
+    pub overlap: Tokens,
+    /// Prompt tokens; an estimate where the request came in bytes.
+    pub prompt: Tokens,
+    /// What decided.
+    pub reason: Reason,
+    /// The policy that decided.
+    pub policy: &'static str,
+}
+
+/// What decided for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It was the only one.
+    Only,
+    /// It holds more of the prompt than any that had less to do.
+    Prefix,
+    /// It holds less of the prompt than another, but the wait there would cost more than the saving.
+    Spill,
+    /// Nobody holds a useful part of the prompt, and it has the least to do.
+    LeastLoad,
+    /// A hash of the prompt points there.
+    Hash,
+    /// It was its turn.
+    Rotation,
+    /// A draw.
+    Chance,
+}
+
+impl Reason {
+    /// Every reason, for metric labels and documentation.
+    pub const ALL: [Self; 7] =
+        [Self::Only, Self::Prefix, Self::Spill, Self::LeastLoad, Self::Hash, Self::Rotation, Self::Chance];
+
+    /// The reason as headers, logs and metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Only => "only",
+            Self::Prefix => "prefix",
+            Self::Spill => "spill",
+            Self::LeastLoad => "least_load",
+            Self::Hash => "hash",
+            Self::Rotation => "rotation",
+            Self::Chance => "chance",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// There is nobody to send the request to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoWorker {
+    /// No worker has joined, or all have left.
+    #[error("no worker is reachable; hint: start one, or check the workers' addresses and their /health")]
+    Unreachable,
+    /// All workers are finishing what they have and take no more.
+    #[error("every worker is draining; hint: wait until one is back or add another")]
+    Draining,
+}

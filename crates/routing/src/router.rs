@@ -1,0 +1,255 @@
+//! The router itself: keeps the books, asks the policy, tells the shadows.
+//!
+//! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
+
+use warmroute_kv::{KvEvent, KvEvents, Tokens};
+
+use crate::booking::{Booking, Bookings};
+use crate::chance::Chance;
+use crate::event::{Event, Usage};
+use crate::fleet::{Fleet, State, Worker, WorkerView};
+use crate::index::Index;
+use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
+use crate::request::{BookingId, Decision, NoWorker, Reason, Request, WorkerId};
+use crate::scale::Scale;
+use crate::time::Time;
+
+/// How to route.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The rule that chooses.
+    pub policy: PolicyConfig,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+/// Sends requests to workers. See the crate's documentation.
+pub struct Router {
+    policy: Box<dyn Policy>,
+    policy_name: &'static str,
+    chance: Chance,
+    fleet: Fleet,
+    bookings: Bookings,
+    index: Index,
+    scale: Scale,
+    decisions: u64,
+    /// Emptied after every use; kept for its memory.
+    events: KvEvents,
+}
+
+impl Router {
+    /// A router with no workers yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            policy: settings.policy.build(),
+            policy_name: settings.policy.name(),
+            chance: Chance::new(settings.seed),
+            fleet: Fleet::default(),
+            bookings: Bookings::default(),
+            index: Index::default(),
+            scale: Scale::default(),
+            decisions: 0,
+            events: KvEvents::new(),
+        }
+    }
+
+    /// Decides where `request` goes and books its work there, until [`observe`](Self::observe) is told of its end.
+    ///
+    /// # Errors
+    /// If no worker takes requests.
+    pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
+        let candidates = self.candidates(request, now);
+        let Choice { worker, reason } = match Candidates::new(&candidates) {
+            None => return Err(self.nobody()),
+            Some(only) if only.count() == 1 => Choice { worker: only.nth(0).worker, reason: Reason::Only },
+            Some(several) => self.policy.choose(request, several, &mut self.chance),
+        };
+        let chosen = candidates.iter().find(|candidate| candidate.worker == worker);
+        let overlap = chosen.expect("a policy chooses one of the candidates").overlap;
+        let booking = Booking::new(request, &self.scale, worker, overlap);
+        let prompt = booking.prompt;
+        self.decisions += 1;
+        self.book(&booking, now);
+        let booking = self.bookings.open(booking);
+        let fallbacks = fallbacks(candidates, worker);
+        Ok(Decision { booking, worker, fallbacks, overlap, prompt, reason, policy: self.policy_name })
+    }
+
+    /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.
+    pub fn observe(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Joined { worker, spec } => {
+                self.index.forget(worker);
+                self.fleet.join(worker, spec);
+            }
+            Event::Left { worker } => {
+                self.index.forget(worker);
+                self.fleet.leave(worker);
+            }
+            Event::Drained { worker } => self.fleet.drain(worker),
+            Event::Kv { worker, event } => self.tell(worker, &event),
+            Event::FirstToken { booking } => self.first_token(booking),
+            Event::Moved { booking, to } => self.moved(booking, to, now),
+            Event::Finished { booking, usage } => self.finished(booking, usage),
+            Event::Aborted { booking } => _ = self.unbook(booking),
+        }
+    }
+
+    /// Requests that were routed and have not ended.
+    pub fn in_flight(&self) -> usize {
+        self.bookings.len()
+    }
+
+    /// Blocks that at least one worker is believed to hold.
+    pub fn indexed_blocks(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The workers, in order of their ids.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
+        self.fleet.iter().map(|(id, worker)| WorkerView {
+            id,
+            up: worker.state == State::Up,
+            in_flight: worker.in_flight,
+            queued: worker.queued,
+            fill: self.fill(id, worker, None),
+            predicted_tokens: worker.predicted,
+            reported_tokens: worker.reported,
+        })
+    }
+
+    fn candidates(&self, request: &Request<'_>, now: Time) -> Vec<Candidate> {
+        let leading = self.index.leading(request.blocks);
+        let prompt = self.scale.prompt(request);
+        let candidate = |(id, worker): (WorkerId, &Worker)| {
+            let blocks = leading.iter().find(|(holder, _)| *holder == id).map_or(0, |(_, blocks)| *blocks);
+            let overlap = self.scale.blocks(request, blocks).min(prompt);
+            Candidate {
+                worker: id,
+                overlap,
+                uncached: prompt - overlap,
+                in_flight: worker.in_flight,
+                queued: worker.queued,
+                recent: worker.recent.at(now),
+                fill: self.fill(id, worker, Some(request)),
+                last_chosen: worker.last_chosen,
+            }
+        };
+        self.fleet.up().map(candidate).collect()
+    }
+
+    /// The share of a worker's cache in use. Blocks it told of are taken to be as large as the request's.
+    fn fill(&self, id: WorkerId, worker: &Worker, like: Option<&Request<'_>>) -> f64 {
+        match (&worker.shadow, worker.spec.capacity, like) {
+            (Some(shadow), ..) => shadow.fill(),
+            (None, Some(capacity), Some(request)) => {
+                let held = self.scale.blocks(request, self.index.held_by(id).get());
+                (held.as_f64() / capacity.as_f64().max(1.0)).min(1.0)
+            }
+            // A cache of unknown size is taken for full: a copy there may evict something.
+            (None, ..) => 1.0,
+        }
+    }
+
+    fn nobody(&self) -> NoWorker {
+        let draining = self.fleet.iter().any(|(_, worker)| worker.state == State::Draining);
+        if draining { NoWorker::Draining } else { NoWorker::Unreachable }
+    }
+
+    fn book(&mut self, booking: &Booking, now: Time) {
+        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
+        worker.book(booking.uncached(), now);
+        worker.last_chosen = self.decisions;
+        if let Some(shadow) = &mut worker.shadow {
+            shadow.sent(booking.footprint(), &mut self.events);
+        }
+        self.drain_shadow(booking.worker);
+    }
+
+    fn first_token(&mut self, id: BookingId) {
+        let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.waiting) else { return };
+        booking.waiting = false;
+        let uncached = booking.uncached();
+        if let Some(worker) = self.fleet.get_mut(booking.worker) {
+            worker.queued -= uncached;
+        }
+    }
+
+    fn moved(&mut self, id: BookingId, to: WorkerId, now: Time) {
+        // A worker that is not known has no account to book on: the work stays where it is until the request ends.
+        if self.fleet.get(to).is_none() {
+            return;
+        }
+        let Some(mut booking) = self.bookings.close(id) else { return };
+        self.release(&booking);
+        let leading = self.index.leading(booking.footprint().blocks);
+        let blocks = leading.iter().find(|(holder, _)| *holder == to).map_or(0, |(_, blocks)| *blocks);
+        let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
+        booking.overlap = overlap.min(booking.prompt);
+        booking.worker = to;
+        booking.waiting = true;
+        self.decisions += 1;
+        self.book(&booking, now);
+        self.bookings.reopen(id, booking);
+    }
+
+    fn finished(&mut self, id: BookingId, usage: Option<Usage>) {
+        let Some(booking) = self.unbook(id) else { return };
+        let Some(usage) = usage else { return };
+        if let Some(bytes) = booking.bytes {
+            self.scale.learn(bytes, usage.prompt);
+        }
+        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
+        if let Some(cached) = usage.cached {
+            worker.predicted += u64::from(booking.overlap.0);
+            worker.reported += u64::from(cached.0);
+        }
+        if let Some(shadow) = &mut worker.shadow {
+            let prompt = booking.footprint();
+            let whole = Tokens((prompt.blocks.len() as f64 * prompt.block_tokens) as u32);
+            shadow.answered(prompt, usage.prompt - whole + usage.output, id.0, &mut self.events);
+        }
+        self.drain_shadow(booking.worker);
+    }
+
+    /// Ends a booking and frees its work; a second end finds nothing.
+    fn unbook(&mut self, id: BookingId) -> Option<Booking> {
+        let booking = self.bookings.close(id)?;
+        self.release(&booking);
+        Some(booking)
+    }
+
+    fn release(&mut self, booking: &Booking) {
+        let unread = if booking.waiting { booking.uncached() } else { Tokens::ZERO };
+        if let Some(worker) = self.fleet.get_mut(booking.worker) {
+            worker.unbook(unread);
+        }
+        self.fleet.bury(booking.worker);
+    }
+
+    /// What a shadow did goes the same way as what a worker tells.
+    fn drain_shadow(&mut self, worker: WorkerId) {
+        for event in self.events.drain(..) {
+            self.index.apply(worker, &event);
+        }
+    }
+
+    fn tell(&mut self, worker: WorkerId, event: &KvEvent) {
+        let known = self
+            .fleet
+            .get(worker)
+            .is_some_and(|worker| worker.state != State::Gone && worker.shadow.is_none());
+        if known {
+            self.index.apply(worker, event);
+        }
+    }
+}
+
+/// Everybody but the chosen one: least work first, then fewest requests, then whoever was chosen longest ago.
+fn fallbacks(mut candidates: Vec<Candidate>, chosen: WorkerId) -> Vec<WorkerId> {
+    candidates.retain(|candidate| candidate.worker != chosen);
+    candidates.sort_by_key(|other| {
+        (other.queued + other.uncached, other.in_flight, other.last_chosen, other.worker)
+    });
+    candidates.into_iter().map(|candidate| candidate.worker).collect()
+}

@@ -1,0 +1,86 @@
+//! How many tokens a byte of request text makes, learned from what workers report.
+//!
+//! The ratio is that of two sums which forget slowly, so that one odd request moves it little and a change of language
+//! moves it within some dozens of requests. Before the first report, English prose through a large vocabulary.
+
+use warmroute_kv::Tokens;
+
+use crate::request::{Request, Unit};
+
+/// About four bytes a token; JSON's own characters included.
+const TOKENS_PER_BYTE: f64 = 0.25;
+/// The first guess counts as much as this many bytes of evidence.
+const TRUST_BYTES: f64 = 1_000.0;
+/// A report older than so many others counts for less than 1/e.
+const MEMORY_REPORTS: f64 = 64.0;
+
+/// The learned ratio.
+#[derive(Debug)]
+pub(crate) struct Scale {
+    tokens: f64,
+    bytes: f64,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self { tokens: TRUST_BYTES * TOKENS_PER_BYTE, bytes: TRUST_BYTES }
+    }
+}
+
+impl Scale {
+    /// Takes in that a prompt of `bytes` bytes had `tokens` tokens.
+    pub(crate) fn learn(&mut self, bytes: usize, tokens: Tokens) {
+        if bytes == 0 || tokens == Tokens::ZERO {
+            return;
+        }
+        let keep = 1.0 - 1.0 / MEMORY_REPORTS;
+        self.tokens = keep.mul_add(self.tokens, tokens.as_f64());
+        self.bytes = keep.mul_add(self.bytes, bytes as f64);
+    }
+
+    /// Tokens in one of `unit`.
+    pub(crate) fn tokens_per(&self, unit: Unit) -> f64 {
+        match unit {
+            Unit::Tokens => 1.0,
+            Unit::Bytes => self.tokens / self.bytes,
+        }
+    }
+
+    /// The prompt's tokens.
+    pub(crate) fn prompt(&self, request: &Request<'_>) -> Tokens {
+        rounded(request.prompt as f64 * self.tokens_per(request.unit))
+    }
+
+    /// Tokens in `blocks` of the request's blocks.
+    pub(crate) fn blocks(&self, request: &Request<'_>, blocks: usize) -> Tokens {
+        rounded((blocks * request.block) as f64 * self.tokens_per(request.unit))
+    }
+}
+
+fn rounded(tokens: f64) -> Tokens {
+    // `as` saturates, which is what an absurd estimate deserves.
+    Tokens(tokens.round() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_finds_the_true_ratio_within_some_dozens_of_reports() {
+        let mut scale = Scale::default();
+        for _ in 0..40 {
+            scale.learn(3_000, Tokens(1_000));
+        }
+        assert!((scale.tokens_per(Unit::Bytes) - 1.0 / 3.0).abs() < 0.003, "{scale:?}");
+        for _ in 0..150 {
+            scale.learn(3_000, Tokens(3_000));
+        }
+        assert!((scale.tokens_per(Unit::Bytes) - 1.0).abs() < 0.1, "a new language takes over: {scale:?}");
+    }
+
+    #[test]
+    fn tokens_are_tokens() {
+        assert_eq!(Scale::default().tokens_per(Unit::Tokens).to_bits(), 1.0_f64.to_bits());
+    }
+}
