@@ -110,7 +110,7 @@ impl World {
             }
             Operation::Release(index) => {
                 if let Some(i) = who(index, &self.running) {
-                    self.truncate(i, 0);
+                    self.let_go(i, 0);
                     self.pool.release(self.running.swap_remove(i).lease);
                 }
             }
@@ -187,8 +187,13 @@ impl World {
     }
 
     fn truncate(&mut self, index: usize, blocks: usize) {
+        self.let_go(index, blocks);
+        self.pool.truncate(&mut self.running[index].lease, blocks);
+    }
+
+    /// The model's half of giving up all blocks but the first `blocks`.
+    fn let_go(&mut self, index: usize, blocks: usize) {
         let one = &mut self.running[index];
-        self.pool.truncate(&mut one.lease, blocks);
         for place in (blocks..one.shared).rev() {
             self.now += 1;
             let prefix = &one.prompt[..=place];
