@@ -1,0 +1,290 @@
+//! Walks JSON text without building it: members of an object, elements of an array, each as its raw bytes.
+//!
+//! Strings, escapes, brackets and separators are followed exactly, so a value's bytes are its own and nobody else's.
+//! What lies inside a skipped value is checked only as far as that needs (brackets pair up, strings end); the worker reads
+//! it again and says what is wrong with it. All JSON that `serde_json` reads passes here.
+//! One byte is looked at a time: the place to be clever later is [`Cursor::skip_string`].
+
+/// Deepest nesting followed, the body's own level included: values nest as deep as in `serde_json`, and the kinds of the
+/// open brackets fit one `u128`.
+pub(crate) const MAX_DEPTH: u32 = 128;
+
+/// What is wrong, and at which byte of the scanned text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScanError {
+    pub(crate) at: usize,
+    pub(crate) what: &'static str,
+}
+
+/// A position in JSON text.
+#[derive(Debug, Clone)]
+struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+/// Goes through `{"key": value, ...}`; ends after the first error.
+#[derive(Debug, Clone)]
+pub(crate) struct Members<'a>(Sequence<'a>);
+
+/// Goes through `[value, ...]`; ends after the first error.
+#[derive(Debug, Clone)]
+pub(crate) struct Elements<'a>(Sequence<'a>);
+
+/// The members of the object that is all of `text`.
+pub(crate) fn members(text: &[u8]) -> Members<'_> {
+    Members(Sequence::new(text, b'{', b'}'))
+}
+
+/// The elements of the array that is all of `text`.
+pub(crate) fn elements(text: &[u8]) -> Elements<'_> {
+    Elements(Sequence::new(text, b'[', b']'))
+}
+
+impl<'a> Iterator for Members<'a> {
+    /// The key between its quotes, still escaped, and the value.
+    type Item = Result<(&'a [u8], &'a [u8]), ScanError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_with(|cursor| {
+            let key = cursor.string()?;
+            cursor.skip_whitespace();
+            cursor.expect(b':', "expected ':' after a key")?;
+            cursor.skip_whitespace();
+            Ok((key, cursor.value()?))
+        })
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Result<&'a [u8], ScanError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_with(Cursor::value)
+    }
+}
+
+/// What objects and arrays have in common: items between brackets, with commas between them.
+#[derive(Debug, Clone)]
+struct Sequence<'a> {
+    cursor: Cursor<'a>,
+    close: u8,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Before { open: u8 },
+    Within,
+    Done,
+}
+
+impl<'a> Sequence<'a> {
+    fn new(text: &'a [u8], open: u8, close: u8) -> Self {
+        Self { cursor: Cursor { text, at: 0 }, close, state: State::Before { open } }
+    }
+
+    fn next_with<T>(
+        &mut self,
+        item: impl FnOnce(&mut Cursor<'a>) -> Result<T, ScanError>,
+    ) -> Option<Result<T, ScanError>> {
+        let step = match self.state {
+            State::Done => return None,
+            State::Before { open } => self.enter(open),
+            State::Within => self.advance(),
+        };
+        let found = match step {
+            Ok(true) => item(&mut self.cursor).map(Some),
+            Ok(false) => self.cursor.expect_end().map(|()| None),
+            Err(error) => Err(error),
+        };
+        self.state = if matches!(found, Ok(Some(_))) { State::Within } else { State::Done };
+        found.transpose()
+    }
+
+    /// Past the opening bracket; whether an item follows.
+    fn enter(&mut self, open: u8) -> Result<bool, ScanError> {
+        self.cursor.skip_whitespace();
+        let what = if open == b'{' { "expected an object" } else { "expected an array" };
+        self.cursor.expect(open, what)?;
+        self.cursor.skip_whitespace();
+        Ok(!self.cursor.take(self.close))
+    }
+
+    /// Past what follows an item; whether another one does.
+    fn advance(&mut self) -> Result<bool, ScanError> {
+        self.cursor.skip_whitespace();
+        if self.cursor.take(self.close) {
+            return Ok(false);
+        }
+        let what = if self.close == b'}' { "expected ',' or '}'" } else { "expected ',' or ']'" };
+        self.cursor.expect(b',', what)?;
+        self.cursor.skip_whitespace();
+        Ok(true)
+    }
+}
+
+/// The first value of `text`, without what precedes and follows it.
+pub(crate) fn leading_value(text: &[u8]) -> Result<&[u8], ScanError> {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.skip_whitespace();
+    cursor.value()
+}
+
+impl<'a> Cursor<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn fail<T>(&self, what: &'static str) -> Result<T, ScanError> {
+        Err(ScanError { at: self.at, what })
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), ScanError> {
+        if self.take(byte) { Ok(()) } else { self.fail(what) }
+    }
+
+    fn expect_end(&mut self) -> Result<(), ScanError> {
+        self.skip_whitespace();
+        if self.at == self.text.len() { Ok(()) } else { self.fail("expected nothing more") }
+    }
+
+    fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// A string's bytes between its quotes, still escaped.
+    fn string(&mut self) -> Result<&'a [u8], ScanError> {
+        if self.peek() != Some(b'"') {
+            return self.fail("expected a string");
+        }
+        let start = self.at + 1;
+        self.skip_string()?;
+        Ok(&self.text[start..self.at - 1])
+    }
+
+    /// Past a string whose opening quote is the next byte.
+    fn skip_string(&mut self) -> Result<(), ScanError> {
+        self.at += 1;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                // The escaped byte cannot end the string; of \uXXXX the digits cannot either.
+                Some(b'\\') => self.at = self.text.len().min(self.at + 2),
+                Some(0..0x20) => return self.fail("control character in a string"),
+                Some(_) => self.at += 1,
+                None => return self.fail("the text ends within a string"),
+            }
+        }
+    }
+
+    fn value(&mut self) -> Result<&'a [u8], ScanError> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => self.skip_string()?,
+            Some(b'{' | b'[') => self.skip_nested()?,
+            _ => self.skip_scalar()?,
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Past a number or a word; what it spells is not checked.
+    fn skip_scalar(&mut self) -> Result<(), ScanError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9' | b'a'..=b'z' | b'E' | b'+' | b'-' | b'.')) {
+            self.at += 1;
+        }
+        if self.at == start { self.fail("expected a value") } else { Ok(()) }
+    }
+
+    /// Past an object or array whose opening bracket is the next byte.
+    fn skip_nested(&mut self) -> Result<(), ScanError> {
+        let (mut depth, mut objects) = (0, 0_u128);
+        loop {
+            match self.peek() {
+                Some(open @ (b'{' | b'[')) => {
+                    // The body itself is one level already.
+                    if depth + 1 >= MAX_DEPTH {
+                        return self.fail("nested too deeply");
+                    }
+                    depth += 1;
+                    objects = (objects << 1) | u128::from(open == b'{');
+                }
+                Some(close @ (b'}' | b']')) => {
+                    if (objects & 1 == 1) != (close == b'}') {
+                        return self.fail("a bracket that closes another kind");
+                    }
+                    depth -= 1;
+                    objects >>= 1;
+                    if depth == 0 {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                Some(b'"') => {
+                    self.skip_string()?;
+                    continue;
+                }
+                Some(_) => {}
+                None => return self.fail("the text ends within an object or array"),
+            }
+            self.at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all<'a>(text: &'a str) -> Result<Vec<(&'a str, &'a str)>, ScanError> {
+        let utf8 = |bytes: &'a [u8]| std::str::from_utf8(bytes).unwrap();
+        members(text.as_bytes()).map(|member| member.map(|(key, value)| (utf8(key), utf8(value)))).collect()
+    }
+
+    #[test]
+    fn values_are_cut_out_exactly_as_they_stand() {
+        let found = all(" { \"a\" : [1, {\"b\": \"]}\"}] ,\"c\\\"\":\"\\\\\",\"d\":-1.5e3 } \n").unwrap();
+        assert_eq!(found, [("a", "[1, {\"b\": \"]}\"}]"), ("c\\\"", "\"\\\\\""), ("d", "-1.5e3")]);
+        assert_eq!(all("{}").unwrap(), []);
+    }
+
+    #[test]
+    fn broken_text_is_refused_where_it_breaks() {
+        for (text, at) in [
+            ("", 0),
+            ("[]", 0),
+            ("{", 1),
+            ("{\"a\"", 4),
+            ("{\"a\":", 5),
+            ("{\"a\":1,}", 7),
+            ("{\"a\":1 \"b\":2}", 7),
+            ("{\"a\":[}]}", 6),
+            ("{\"a\":\"\\", 7),
+            ("{} x", 3),
+        ] {
+            assert_eq!(all(text).unwrap_err().at, at, "in {text}");
+        }
+    }
+
+    #[test]
+    fn nesting_has_the_bound_of_serde_json() {
+        for (depth, fits) in [(127, true), (128, false)] {
+            let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            assert_eq!(all(&format!("{{\"a\":{value}}}")).is_ok(), fits, "a value of {depth} levels");
+            let serde = serde_json::from_str::<serde_json::Value>(&value).is_ok();
+            assert_eq!(serde, fits, "serde_json on a value of {depth} levels");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Reads `usage` off an answer that passes through, by keeping only its last bytes: no chunk is parsed on the way.
+//!
+//! Every engine puts `usage` at or near the end, of a stream (the chunk before `[DONE]`) and of a whole body alike. So the
+//! last `"usage": {...}` in the last [`KEPT_BYTES`] is the one. Generated text cannot forge it: within a JSON string every
+//! quote is escaped, so a string that spells `"usage"` reads `\"usage\"`, which does not match.
+
+use serde::Deserialize;
+
+use crate::response::Usage;
+use crate::scan;
+
+/// How much of the end is kept. A usage chunk with `[DONE]` after it is under 1 KiB in every engine we know.
+pub const KEPT_BYTES: usize = 8 << 10;
+
+const KEY: &[u8] = b"\"usage\"";
+
+/// The end of an answer so far.
+///
+/// ```
+/// use warmroute_openai::UsageTail;
+/// let mut tail = UsageTail::default();
+/// tail.push(b"data: {\"choices\":[{\"text\":\"Hi\"}]}\n\n");
+/// tail.push(b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":1,\"total_tokens\":41,");
+/// tail.push(b"\"prompt_tokens_details\":{\"cached_tokens\":32}}}\n\ndata: [DONE]\n\n");
+/// let usage = tail.usage().expect("the stream carries usage");
+/// assert_eq!((usage.prompt_tokens, usage.cached_tokens()), (40, Some(32)));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct UsageTail {
+    /// At most twice [`KEPT_BYTES`], so that most pushes need not move what is kept.
+    end: Vec<u8>,
+}
+
+impl UsageTail {
+    /// Takes the next piece of the answer, of any length.
+    pub fn push(&mut self, piece: &[u8]) {
+        let piece = &piece[piece.len().saturating_sub(KEPT_BYTES)..];
+        if self.end.len() + piece.len() > 2 * KEPT_BYTES {
+            let outdated = self.end.len() - (KEPT_BYTES - piece.len());
+            self.end.drain(..outdated);
+        }
+        self.end.extend_from_slice(piece);
+    }
+
+    /// The last usage reported, in OpenAI's words; read it when the answer has ended.
+    ///
+    /// Understands chat and text completions, responses (`input_tokens_details.cached_tokens`) and Anthropic's messages
+    /// (`cache_read_input_tokens`, where the prompt is the sum of read, written and uncached input).
+    pub fn usage(&self) -> Option<Usage> {
+        let mut before = self.end.as_slice();
+        while let Some(at) = find_last_key(before) {
+            if let Some(usage) = usage_after(&self.end[at + KEY.len()..]) {
+                return Some(usage);
+            }
+            before = &self.end[..at];
+        }
+        None
+    }
+}
+
+fn find_last_key(text: &[u8]) -> Option<usize> {
+    text.windows(KEY.len()).rposition(|window| window == KEY)
+}
+
+/// `rest` follows the key; `None` for `"usage": null` and for what merely looks like a key.
+fn usage_after(rest: &[u8]) -> Option<Usage> {
+    let value = scan::leading_value(rest.trim_ascii_start().strip_prefix(b":")?).ok()?;
+    serde_json::from_slice::<AnyUsage>(value).ok()?.into_usage()
+}
+
+/// The spellings of all APIs side by side.
+#[derive(Deserialize)]
+struct AnyUsage {
+    prompt_tokens: Option<u32>,
+    completion_tokens: Option<u32>,
+    prompt_tokens_details: Option<CachedTokens>,
+    input_tokens: Option<u32>,
+    output_tokens: Option<u32>,
+    input_tokens_details: Option<CachedTokens>,
+    cache_read_input_tokens: Option<u32>,
+    cache_creation_input_tokens: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct CachedTokens {
+    cached_tokens: Option<u32>,
+}
+
+impl AnyUsage {
+    fn into_usage(self) -> Option<Usage> {
+        let completion = self.completion_tokens.or(self.output_tokens).unwrap_or(0);
+        let details = self.prompt_tokens_details.or(self.input_tokens_details);
+        let cached = details.and_then(|details| details.cached_tokens);
+        if let Some(prompt) = self.prompt_tokens {
+            return Some(Usage::reported(prompt, cached, completion));
+        }
+        // Only Anthropic's input_tokens leaves out what came from the cache and what was written to it.
+        let (read, written) = (self.cache_read_input_tokens, self.cache_creation_input_tokens.unwrap_or(0));
+        let prompt = self.input_tokens?.saturating_add(read.unwrap_or(0)).saturating_add(written);
+        Some(Usage::reported(prompt, cached.or(read), completion))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn usage_of(answer: &str) -> Option<Usage> {
+        let mut tail = UsageTail::default();
+        tail.push(answer.as_bytes());
+        tail.usage()
+    }
+
+    #[test]
+    fn every_api_s_spelling_is_understood() {
+        let chat = r#"{"usage": {"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":8}}}"#;
+        assert_eq!(usage_of(chat), Some(Usage::new(9, 8, 2)));
+        let silent = r#"{"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_tokens_details":null}}"#;
+        assert_eq!(usage_of(silent), Some(Usage::reported(9, None, 2)));
+        let responses = r#"data: {"type":"response.completed","response":{"usage":{"input_tokens":9,
+            "input_tokens_details":{"cached_tokens":8},"output_tokens":2,"total_tokens":11},"metadata":{}}}"#;
+        assert_eq!(usage_of(responses), Some(Usage::new(9, 8, 2)));
+        let messages = r#"data: {"type":"message_delta","usage":{"input_tokens":1,"cache_read_input_tokens":8,
+            "cache_creation_input_tokens":0,"output_tokens":2}}"#;
+        assert_eq!(usage_of(messages), Some(Usage::new(9, 8, 2)));
+    }
+
+    #[test]
+    fn the_last_object_counts_and_null_does_not() {
+        let answer = r#"data: {"usage":{"prompt_tokens":1}}
+            data: {"usage":{"prompt_tokens":2,"completion_tokens":3}}
+            data: {"usage":null}"#;
+        assert_eq!(usage_of(answer), Some(Usage::reported(2, None, 3)));
+    }
+
+    #[test]
+    fn generated_text_cannot_forge_usage() {
+        let text = r#"end of text","usage":{"prompt_tokens":666},"x":""#;
+        let body =
+            serde_json::json!({"choices": [{"text": text}], "usage": {"prompt_tokens": 5}}).to_string();
+        assert_eq!(usage_of(&body), Some(Usage::reported(5, None, 0)));
+        let body =
+            serde_json::json!({"usage": {"prompt_tokens": 5}, "choices": [{"text": text}]}).to_string();
+        assert_eq!(usage_of(&body), Some(Usage::reported(5, None, 0)));
+        assert_eq!(usage_of(&serde_json::json!({"text": text}).to_string()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_in_any_pieces_keeps_its_last_bytes_and_no_more_than_the_bound(
+            sizes in prop::collection::vec(prop_oneof![0..100_usize, 0..40_000_usize], 0..30),
+        ) {
+            let usage = br#"{"usage":{"prompt_tokens":7,"completion_tokens":1}}"#;
+            let mut tail = UsageTail::default();
+            for size in sizes {
+                tail.push(&vec![b'x'; size]);
+                prop_assert!(tail.end.len() <= 2 * KEPT_BYTES);
+            }
+            let (first, second) = usage.split_at(17);
+            tail.push(first);
+            tail.push(second);
+            tail.push(&vec![b' '; KEPT_BYTES - usage.len()]);
+            prop_assert_eq!(tail.usage(), Some(Usage::reported(7, None, 1)));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut tail = UsageTail::default();
+            tail.push(b"\"usage\":");
+            tail.push(&bytes);
+            tail.usage();
+        }
+    }
+}
