@@ -1,0 +1,272 @@
+//! The batch planner over the paged cache: which sequences run, which wait, and what one step computes.
+//!
+//! A step admits waiting sequences in order of arrival, gives every running sequence its next tokens, shares each block
+//! as soon as it is full, and returns what came of it. No clock, channel or thread here: the same jobs in
+//! the same order give the same steps.
+//!
+//! Progress: the oldest running sequence is never preempted for a younger one, the edge refuses what cannot fit into
+//! the empty cache, and a sequence alone in the engine may evict everything else. So the oldest always finishes.
+
+use std::collections::VecDeque;
+
+use warmroute_kv::{BlockPool, Blocks, KvEvents, TokenId};
+use warmroute_openai::response::FinishReason;
+
+use super::inference::Inference;
+use super::plan::plan;
+use super::sequence::{Job, RequestId, Running, Sequence};
+use crate::model::Span;
+
+/// The bounds of one engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tokens in a cache block.
+    pub block_tokens: usize,
+    /// Blocks in the cache.
+    pub capacity: Blocks,
+    /// Prompt tokens computed in one step, over all sequences.
+    pub prefill_tokens: usize,
+    /// Sequences that run at the same time.
+    pub max_running: usize,
+}
+
+impl Limits {
+    /// The longest sequence, prompt and answer, that fits into an otherwise empty cache.
+    pub fn longest(&self) -> usize {
+        self.capacity.get() * self.block_tokens
+    }
+}
+
+/// What a request used, known when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Tokens in the prompt.
+    pub prompt: usize,
+    /// Of those, tokens that were not computed because the cache held them at admission.
+    pub cached: usize,
+    /// Tokens in the answer.
+    pub answer: usize,
+}
+
+/// One token of one answer.
+#[derive(Debug)]
+pub struct Update {
+    /// The token.
+    pub token: TokenId,
+    /// Text that is certain by now; may be empty.
+    pub text: String,
+    /// Why the answer ended and what it used, with its last token.
+    pub finish: Option<(FinishReason, Used)>,
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub struct StepReport {
+    /// One entry per sequence that got a token.
+    pub updates: Vec<(RequestId, Update)>,
+    /// Changes of the cache.
+    pub events: KvEvents,
+    /// Prompts admitted for the first time: length and cached tokens.
+    pub admitted: Vec<(usize, usize)>,
+    /// Tokens computed.
+    pub computed: usize,
+    /// Sequences that lost their blocks to older ones and wait again.
+    pub preempted: usize,
+}
+
+/// The engine of one worker.
+#[derive(Debug)]
+pub struct Engine<M: Inference> {
+    model: M,
+    limits: Limits,
+    pool: BlockPool<Box<[TokenId]>>,
+    /// Oldest first; preempted sequences return to the front.
+    waiting: VecDeque<Sequence<M::Text>>,
+    /// Oldest first.
+    running: Vec<Running<M::Text>>,
+}
+
+impl<M: Inference> Engine<M> {
+    /// An engine with an empty cache. The model's store must have room for `limits.capacity` blocks.
+    pub fn new(model: M, limits: Limits) -> Self {
+        let pool = BlockPool::new(limits.capacity);
+        Self { model, limits, pool, waiting: VecDeque::new(), running: Vec::new() }
+    }
+
+    /// Queues a job; ids must increase. The job must fit: prompt and answer within [`Limits::longest`].
+    pub fn submit(&mut self, id: RequestId, job: Job) {
+        debug_assert!(job.prompt.len() < self.limits.longest(), "the edge refuses what can never fit");
+        self.waiting.push_back(Sequence::new(id, job, self.limits.block_tokens));
+    }
+
+    /// Drops every sequence that is not `wanted` and frees its blocks; what it had shared stays in the cache.
+    pub fn retain(&mut self, wanted: impl Fn(RequestId) -> bool) {
+        self.waiting.retain(|sequence| wanted(sequence.id));
+        for gone in self.running.extract_if(.., |running| !wanted(running.sequence.id)) {
+            self.pool.release(gone.lease);
+        }
+    }
+
+    /// Forgets every cached block that no running sequence holds.
+    pub fn clear_cache(&mut self) -> KvEvents {
+        let mut events = KvEvents::new();
+        self.pool.clear(&mut events);
+        events
+    }
+
+    /// Whether a step would do anything.
+    pub fn is_busy(&self) -> bool {
+        !(self.running.is_empty() && self.waiting.is_empty())
+    }
+
+    /// Sequences that hold cache blocks.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Blocks held by running sequences.
+    pub fn blocks_in_use(&self) -> Blocks {
+        self.pool.capacity() - self.pool.available()
+    }
+
+    /// Share of the cache held by running sequences, 0 to 1.
+    pub fn cache_usage(&self) -> f64 {
+        self.blocks_in_use().as_f64() / self.pool.capacity().as_f64()
+    }
+
+    /// The model, for tests that look at what it was asked.
+    #[cfg(test)]
+    pub(super) fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// Admits, computes, shares, and tells.
+    pub fn step(&mut self) -> StepReport {
+        let mut report = StepReport::default();
+        self.admit(&mut report);
+        let granted = self.make_room(&mut report);
+        let rows = self.compute(&granted);
+        report.computed = granted.iter().sum();
+        self.settle(&granted, rows, &mut report);
+        report
+    }
+
+    fn admit(&mut self, report: &mut StepReport) {
+        while self.running.len() < self.limits.max_running
+            && let Some(sequence) = self.waiting.pop_front()
+        {
+            match self.try_admit(sequence, report) {
+                Ok(running) => self.running.push(running),
+                Err(sequence) => return self.waiting.push_front(sequence),
+            }
+        }
+    }
+
+    /// Pins the cached prefix and takes blocks for the rest of the known tokens; or gives the sequence back.
+    ///
+    /// It waits while the pool lacks room (with one more block per running sequence, so that admitting it does not at once
+    /// preempt it), and while a running sequence is about to share the very next block it needs: computing that
+    /// twice would cost more than the wait.
+    fn try_admit(
+        &mut self,
+        mut sequence: Sequence<M::Text>,
+        report: &mut StepReport,
+    ) -> Result<Running<M::Text>, Sequence<M::Text>> {
+        let reusable = sequence.reusable(self.limits.block_tokens);
+        let chain = reusable.iter().map(|block| (block.hash, &block.tokens));
+        let mut lease = self.pool.begin(sequence.root, chain);
+        let resident = lease.len();
+        let missing = sequence.tokens.len().div_ceil(self.limits.block_tokens) - resident;
+        let crowded = self.pool.available().get() < missing + self.running.len();
+        let better_later = || self.running.iter().any(|running| running.will_share(reusable, resident));
+        if crowded || better_later() || self.pool.grow(&mut lease, missing, &mut report.events).is_err() {
+            self.pool.release(lease);
+            return Err(sequence);
+        }
+        let computed = resident * self.limits.block_tokens;
+        if sequence.cached.is_none() {
+            sequence.cached = Some(computed);
+            report.admitted.push((sequence.prompt, computed));
+        }
+        Ok(Running { sequence, lease, computed })
+    }
+
+    /// Grants tokens and makes sure that every granted token has a place, preempting the youngest where the pool is full.
+    fn make_room(&mut self, report: &mut StepReport) -> Vec<usize> {
+        let pending: Vec<usize> = self.running.iter().map(Running::pending).collect();
+        let mut granted = plan(&pending, self.limits.prefill_tokens);
+        let mut place = 0;
+        while place < self.running.len() {
+            let running = &mut self.running[place];
+            let needed = (running.computed + granted[place]).div_ceil(self.limits.block_tokens);
+            let lacking = needed.saturating_sub(running.lease.len());
+            if lacking == 0 || self.pool.grow(&mut running.lease, lacking, &mut report.events).is_ok() {
+                place += 1;
+                continue;
+            }
+            let youngest = self.running.pop().expect("the sequence that found no room is still there");
+            granted.pop();
+            self.pool.release(youngest.lease);
+            self.waiting.push_front(youngest.sequence);
+            report.preempted += 1;
+        }
+        granted
+    }
+
+    fn compute(&mut self, granted: &[usize]) -> Vec<Vec<f32>> {
+        let spans: Vec<Span<'_>> = self
+            .running
+            .iter()
+            .zip(granted)
+            .filter(|(_, tokens)| **tokens > 0)
+            .map(|(running, &tokens)| Span {
+                slots: running.lease.slots(),
+                start: running.computed,
+                tokens: &running.sequence.tokens[running.computed..running.computed + tokens],
+                logits: tokens == running.pending(),
+            })
+            .collect();
+        if spans.is_empty() { Vec::new() } else { self.model.forward(&spans) }
+    }
+
+    /// Shares full blocks and takes a token from every row of logits.
+    fn settle(&mut self, granted: &[usize], rows: Vec<Vec<f32>>, report: &mut StepReport) {
+        let mut rows = rows.into_iter();
+        for (running, &tokens) in self.running.iter_mut().zip(granted) {
+            running.computed += tokens;
+            seal_full_blocks(&mut self.pool, running, self.limits.block_tokens, &mut report.events);
+            if running.pending() > 0 {
+                continue;
+            }
+            let logits = rows.next().expect("the model returns a row for every span that asked");
+            let sequence = &mut running.sequence;
+            let advance = sequence.answer.advance(&logits, &self.model);
+            sequence.push(advance.token, self.limits.block_tokens);
+            let used = || Used {
+                prompt: sequence.prompt,
+                cached: sequence.cached.unwrap_or(0),
+                answer: sequence.answer.tokens(),
+            };
+            let finish = advance.finish.map(|reason| (reason, used()));
+            report.updates.push((sequence.id, Update { token: advance.token, text: advance.text, finish }));
+        }
+        let finished: Vec<_> =
+            report.updates.iter().filter(|(_, update)| update.finish.is_some()).map(|(id, _)| *id).collect();
+        if !finished.is_empty() {
+            self.retain(|id| !finished.contains(&id));
+        }
+    }
+}
+
+/// Gives every block that is wholly computed to the cache.
+fn seal_full_blocks<T>(
+    pool: &mut BlockPool<Box<[TokenId]>>,
+    running: &mut Running<T>,
+    block_tokens: usize,
+    events: &mut KvEvents,
+) {
+    let full = running.computed / block_tokens;
+    for block in &running.sequence.blocks[running.lease.sealed().min(full)..full] {
+        pool.seal(&mut running.lease, block.hash, block.tokens.clone(), events);
+    }
+}

@@ -1,0 +1,216 @@
+//! The worker as a service: OpenAI's HTTP API in front of one engine, from start to drain or kill.
+
+mod admission;
+mod answers;
+mod refusal;
+mod routes;
+mod server;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use warmroute_kv::{Blocks, Tokens};
+
+use self::server::Server;
+use crate::engine::{CachedModel, EngineHandle, KvBatch, Limits, Metrics};
+use crate::model::{BLOCK_TOKENS, LoadError, LoadedModel, ModelSource, load};
+
+/// Where a worker's model comes from.
+#[derive(Clone, Debug)]
+pub enum WorkerModel {
+    /// To be loaded at start.
+    Source(ModelSource),
+    /// Loaded before, perhaps shared with other workers of this process: weights are in memory once.
+    Loaded(Arc<LoadedModel>),
+}
+
+/// Everything that can be set about a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// What to serve.
+    pub model: WorkerModel,
+    /// Further names under which clients may ask for the model.
+    pub aliases: Vec<String>,
+    /// Size of the KV cache. Rounded down to whole blocks, at least one; also bounds prompt and answer together.
+    pub kv_cache_tokens: Tokens,
+    /// Prompt tokens computed in one step: bounds how long a decode waits behind other requests' prompts.
+    pub prefill_chunk_tokens: Tokens,
+    /// Requests decoded together.
+    pub max_running: usize,
+    /// Requests that may wait behind them; more get status 429.
+    pub max_waiting: usize,
+    /// How long a shutdown waits for requests in flight.
+    pub grace: Duration,
+}
+
+impl Default for WorkerConfig {
+    /// The embedded model on a port of the system's choice, local only. 16,384 tokens of cache are 75 MB for the embedded
+    /// model and 750 MB for SmolLM2-135M.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            model: WorkerModel::Source(ModelSource::Embedded),
+            aliases: Vec::new(),
+            kv_cache_tokens: Tokens(16_384),
+            prefill_chunk_tokens: Tokens(256),
+            max_running: 64,
+            max_waiting: 1024,
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The model could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The loader panicked.
+    #[error("loading the model panicked; hint: look at the log above, and report it with the model's name")]
+    LoadPanicked,
+    /// The address could not be had.
+    #[error("cannot listen on {address}: {cause}; hint: is another program using the port? choose another with --listen")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        cause: std::io::Error,
+    },
+    /// No thread for the engine.
+    #[error("cannot start the inference thread: {0}; hint: raise the limit on threads (ulimit -u)")]
+    Thread(std::io::Error),
+}
+
+/// What every request handler sees.
+#[derive(Debug)]
+struct Service {
+    model: Arc<LoadedModel>,
+    /// The served name, then aliases.
+    names: Vec<String>,
+    engine: EngineHandle,
+    /// Longest prompt and answer together: the model's context or the cache, whichever is smaller.
+    longest: usize,
+    /// Seconds since 1970.
+    started: u64,
+    draining: AtomicBool,
+}
+
+impl Service {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn longest(&self) -> u32 {
+        u32::try_from(self.longest).unwrap_or(u32::MAX)
+    }
+}
+
+/// Loads the model, starts the engine and serves. Needs a tokio runtime with IO and time.
+///
+/// Dropping the future abandons the start; a model load under way finishes in vain.
+///
+/// # Errors
+/// If the address, the model or a thread cannot be had.
+pub async fn start(config: WorkerConfig) -> Result<RunningWorker, WorkerError> {
+    // The address first: a conflict should show before minutes of loading.
+    let refuse = |cause| WorkerError::Listen { address: config.listen, cause };
+    let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
+    let address = listener.local_addr().map_err(refuse)?;
+    let model = match config.model {
+        WorkerModel::Loaded(model) => model,
+        WorkerModel::Source(source) => {
+            let loaded = tokio::task::spawn_blocking(move || load(&source)).await;
+            Arc::new(loaded.map_err(|_| WorkerError::LoadPanicked)??)
+        }
+    };
+    let block = Tokens::of(BLOCK_TOKENS);
+    let capacity = Blocks((config.kv_cache_tokens.0 / block.0).max(1));
+    let limits = Limits {
+        block_tokens: BLOCK_TOKENS,
+        capacity,
+        prefill_tokens: config.prefill_chunk_tokens.get(),
+        max_running: config.max_running.max(1),
+    };
+    let metrics = Metrics::new(&model.name, &limits);
+    let cached = CachedModel::new(Arc::clone(&model), capacity);
+    let engine = EngineHandle::start(cached, limits, config.max_waiting, metrics).map_err(WorkerError::Thread)?;
+    let service = Arc::new(Service {
+        names: std::iter::once(model.name.clone()).chain(config.aliases).collect(),
+        longest: limits.longest().min(model.context.get()),
+        model,
+        engine,
+        started: unix_seconds(),
+        draining: AtomicBool::new(false),
+    });
+    let server = Server::start(listener, routes::router(Arc::clone(&service)));
+    tracing::info!(%address, model = service.names[0], cache_tokens = limits.longest(), "worker is up");
+    Ok(RunningWorker { address, service, server, grace: config.grace })
+}
+
+/// A worker that serves. Dropping it kills it.
+#[derive(Debug)]
+pub struct RunningWorker {
+    address: SocketAddr,
+    service: Arc<Service>,
+    server: Server,
+    grace: Duration,
+}
+
+impl RunningWorker {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The model, to share with another worker.
+    pub fn model(&self) -> Arc<LoadedModel> {
+        Arc::clone(&self.service.model)
+    }
+
+    /// Requests running or waiting.
+    pub fn in_flight(&self) -> usize {
+        self.service.engine.gate().inside()
+    }
+
+    /// Returns once no request runs or waits. Dropping the future does nothing.
+    pub async fn idle(&self) {
+        self.service.engine.gate().empty().await;
+    }
+
+    /// Cache changes from now on, numbered; bounded, so a listener that lags loses the oldest.
+    pub fn kv_batches(&self) -> broadcast::Receiver<Arc<KvBatch>> {
+        self.service.engine.kv_batches()
+    }
+
+    /// Drains: refuses new requests with 503 (`/health` too), lets those in flight end within the grace time, then closes.
+    ///
+    /// Dropping the future kills the worker.
+    pub async fn shutdown(self) {
+        self.service.draining.store(true, Ordering::Release);
+        let deadline = tokio::time::Instant::now() + self.grace;
+        if tokio::time::timeout_at(deadline, self.idle()).await.is_err() {
+            tracing::warn!(in_flight = self.in_flight(), "requests were cut after the grace time");
+        }
+        let Self { service, server, .. } = self;
+        server.shutdown(deadline - tokio::time::Instant::now()).await;
+        service.engine.stop();
+        service.engine.stopped().await;
+    }
+
+    /// Drops the listener and every connection at once, as a crash would.
+    pub fn kill(self) {
+        self.service.engine.stop();
+        drop(self.server);
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
