@@ -1,0 +1,105 @@
+//! The only place where the router's lock, the clock and the metrics meet.
+//!
+//! The router is a plain state machine; here it gets its turn-taking (one mutex), its time (nanoseconds since start-up) and its
+//! audience (metrics). Callers hash prompts before they come here, and nothing under the lock waits, logs or does IO: a decision
+//! holds it for microseconds. [`Booking`] makes "released exactly once" a matter of ownership: whoever drops one ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use warmroute_routing::{
+    BookingId, Decision, Event, NoWorker, Request, Router, Settings, Time, Usage, WorkerId, WorkerView,
+};
+
+use crate::config::GatewayConfig;
+use crate::show::metrics::Metrics;
+
+/// Router, clock and metrics of one gateway.
+pub(crate) struct Core {
+    /// Guards the whole routing state; held for one call of the router at a time.
+    router: Mutex<Router>,
+    started: Instant,
+    pub(crate) metrics: Metrics,
+}
+
+impl Core {
+    /// A router without workers, and the clock at zero.
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        let settings = Settings { policy: config.policy.clone(), seed: config.seed };
+        Self { router: Mutex::new(Router::new(settings)), started: Instant::now(), metrics: Metrics::new() }
+    }
+
+    /// Decides where a request goes and books it there. `since` is when the gateway began to work on it.
+    pub(crate) fn route(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        since: Instant,
+    ) -> Result<(Decision, Booking), NoWorker> {
+        let decision = self.router.lock().route(request, self.now())?;
+        self.metrics.decided(decision.policy, decision.reason.as_str(), since.elapsed());
+        let booking = Booking { core: Arc::clone(self), id: decision.booking, open: true };
+        Ok((decision, booking))
+    }
+
+    /// Tells the router what happened.
+    pub(crate) fn observe(&self, event: Event) {
+        self.router.lock().observe(event, self.now());
+    }
+
+    /// The router's view of the workers, for showing.
+    pub(crate) fn workers(&self) -> Vec<WorkerView> {
+        self.router.lock().workers().collect()
+    }
+
+    /// Requests booked and not yet ended.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.router.lock().in_flight()
+    }
+
+    /// Blocks that the router believes to be cached somewhere.
+    pub(crate) fn indexed_blocks(&self) -> usize {
+        self.router.lock().indexed_blocks()
+    }
+
+    fn now(&self) -> Time {
+        // 64 bits of nanoseconds last for 584 years of uptime.
+        Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A request's place in the router's books. Dropping it without an end counts as aborted.
+pub(crate) struct Booking {
+    core: Arc<Core>,
+    id: BookingId,
+    open: bool,
+}
+
+impl Booking {
+    /// The request is tried on another worker.
+    pub(crate) fn moved(&self, to: WorkerId, cause: &'static str) {
+        self.core.observe(Event::Moved { booking: self.id, to });
+        self.core.metrics.retried(cause);
+    }
+
+    /// The first token of a stream came, `after` the request did.
+    pub(crate) fn first_token(&self, after: Duration) {
+        self.core.observe(Event::FirstToken { booking: self.id });
+        self.core.metrics.first_token(after);
+    }
+
+    /// The answer is complete.
+    pub(crate) fn finish(mut self, usage: Option<Usage>) {
+        self.open = false;
+        self.core.observe(Event::Finished { booking: self.id, usage });
+    }
+}
+
+impl Drop for Booking {
+    fn drop(&mut self) {
+        if self.open {
+            self.core.observe(Event::Aborted { booking: self.id });
+        }
+    }
+}

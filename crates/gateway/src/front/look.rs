@@ -1,0 +1,109 @@
+//! What the router needs to know of a body: found by looking, hashed in place, nothing rebuilt.
+//!
+//! Text mode: the raw bytes of the prompt region are hashed in fixed chunks, so no tokenizer is needed and two bodies that differ only in
+//! escaping merely miss each other's cache. Model, salt and tools go into the root of the chain, so that namespaces never meet.
+
+use std::borrow::Cow;
+
+use warmroute_kv::{BlockHash, Namespace, Tokens, text_chain};
+use warmroute_openai::{ApiError, RequestView};
+use warmroute_routing::{Request, Unit};
+
+/// Which of the two completion endpoints a request came to; they keep their prompt under different keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surface {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completion,
+}
+
+/// A body seen through the router's eyes.
+#[derive(Debug)]
+pub(super) struct Look<'a> {
+    root: BlockHash,
+    blocks: Vec<BlockHash>,
+    prompt_bytes: usize,
+    block_bytes: usize,
+    output: Tokens,
+    text: Cow<'a, str>,
+}
+
+/// Looks at a body. `chunk_bytes` of prompt make one block.
+pub(super) fn look(surface: Surface, body: &[u8], chunk_bytes: usize) -> Result<Look<'_>, ApiError> {
+    let view = match surface {
+        Surface::Chat => RequestView::of_chat(body),
+        Surface::Completion => RequestView::of_completion(body),
+    }?;
+    let namespace = Namespace {
+        model: view.model.as_deref().unwrap_or_default(),
+        lora: None, // vLLM serves an adapter under a model name of its own
+        salt: view.cache_salt.as_deref(),
+        tools: view.tools,
+    };
+    let root = namespace.root();
+    Ok(Look {
+        root,
+        blocks: text_chain(root, view.prompt, chunk_bytes).collect(),
+        prompt_bytes: view.prompt.len(),
+        block_bytes: chunk_bytes,
+        output: Tokens(view.max_tokens.unwrap_or(0)),
+        text: view.text_start(),
+    })
+}
+
+impl Look<'_> {
+    /// The router's question.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request {
+            root: self.root,
+            blocks: &self.blocks,
+            unit: Unit::Bytes,
+            prompt: self.prompt_bytes,
+            block: self.block_bytes,
+            output: self.output,
+            text: &self.text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(model: &str, salt: &str, system: &str, question: &str) -> String {
+        let messages =
+            serde_json::json!([{"role": "system", "content": system}, {"role": "user", "content": question}]);
+        serde_json::json!({"model": model, "cache_salt": salt, "messages": messages}).to_string()
+    }
+
+    fn shared(a: &str, b: &str) -> usize {
+        let [a, b] = [a, b].map(|body| look(Surface::Chat, body.as_bytes(), 64).unwrap().blocks);
+        a.iter().zip(&b).take_while(|(a, b)| a == b).count()
+    }
+
+    #[test]
+    fn equal_beginnings_share_blocks_and_namespaces_never_meet() {
+        let system = "You are the help desk of a bicycle shop. ".repeat(16);
+        let first = chat("m", "s", &system, "What is a derailleur?");
+        assert!(shared(&first, &chat("m", "s", &system, "How much is a bell?")) >= 640 / 64);
+        assert_eq!(shared(&first, &chat("other", "s", &system, "What is a derailleur?")), 0);
+        assert_eq!(shared(&first, &chat("m", "other", &system, "What is a derailleur?")), 0);
+    }
+
+    #[test]
+    fn the_length_and_first_text_of_a_prompt_are_seen() {
+        let body = br#"{"prompt": "Once upon a time", "max_tokens": 7}"#;
+        let look = look(Surface::Completion, body, 8).unwrap();
+        let request = look.request();
+        assert_eq!((request.prompt, request.block, request.blocks.len()), (18, 8, 2));
+        assert_eq!((request.output, request.text), (Tokens(7), "Once upon a time"));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_400() {
+        for body in ["", "[1]", "{\"prompt\": ", "{\"model\": \"m\"}", "{\"model\": 3, \"prompt\": \"x\"}"] {
+            assert_eq!(look(Surface::Completion, body.as_bytes(), 64).unwrap_err().status, 400, "{body}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Who asks: the HTTP surface.
+//!
+//! A completion request passes through here in the order of the modules: [`intake`] reads its body once, [`look`] finds in it what
+//! the router needs, [`forward`] sends the very same bytes to one worker after another until one begins to answer, [`relay`]
+//! passes the answer on piece by piece. [`exchange`] keeps the accounts of all that and closes them however it ends.
+//!
+//! Everything a client may drop is one future or one body: hyper drops it when the client goes away, which closes the connection to
+//! the worker and ends the booking. Nothing of a request runs in a task of its own.
+
+mod exchange;
+mod forward;
+mod headers;
+mod intake;
+mod look;
+mod refusal;
+mod relay;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use http::uri::PathAndQuery;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use warmroute_openai::ApiError;
+
+use self::exchange::Exchange;
+use self::forward::{Answer, Outgoing};
+use self::look::Surface;
+use self::refusal::Refusal;
+use crate::config::GatewayConfig;
+use crate::core::Core;
+use crate::sources::Fleet;
+use crate::upstream::Upstream;
+
+/// What every request needs.
+pub(crate) struct Gateway {
+    pub core: Arc<Core>,
+    pub fleet: Arc<Fleet>,
+    pub upstream: Upstream,
+    pub config: Arc<GatewayConfig>,
+    /// Cancelled when a drain begins.
+    pub draining: CancellationToken,
+}
+
+/// The routes of the gateway.
+pub(crate) fn routes(gateway: &Arc<Gateway>) -> Router {
+    let completions = |surface| {
+        let gateway = Arc::clone(gateway);
+        // Clients are to see OpenAI's error shape whatever they do wrong, so the fallback is ours too.
+        post(move |request| complete(gateway, surface, request))
+            .fallback(|request| refuse_method(request, "POST"))
+    };
+    let shown = |show: fn(&Gateway) -> Response| -> MethodRouter {
+        let gateway = Arc::clone(gateway);
+        get(move || std::future::ready(show(&gateway))).fallback(|request| refuse_method(request, "GET"))
+    };
+    Router::new()
+        .route("/v1/chat/completions", completions(Surface::Chat))
+        .route("/v1/completions", completions(Surface::Completion))
+        .route("/v1/models", shown(status::models))
+        .route("/health", shown(status::health))
+        .route("/livez", shown(status::live))
+        .route("/readyz", shown(status::ready))
+        .route("/metrics", shown(status::metrics))
+        .fallback(|request: Request| async move {
+            Refusal::from(ApiError::not_found(request.uri().path())).into_response()
+        })
+}
+
+async fn refuse_method(request: Request, allowed: &'static str) -> Response {
+    let error = ApiError::method_not_allowed(request.method().as_str(), request.uri().path(), allowed);
+    Refusal::from(error).into_response()
+}
+
+/// One completion request. If the client goes away this future is dropped, and with it the attempt and the booking.
+async fn complete(gateway: Arc<Gateway>, surface: Surface, mut request: Request) -> Response {
+    let mut exchange = Exchange::new(Arc::clone(&gateway.core));
+    let id = headers::request_id(request.headers());
+    request.headers_mut().insert(headers::REQUEST_ID, id.clone());
+    let mut response = match gateway.answer(surface, request, &mut exchange).await {
+        Ok(answer) => relay::respond(answer, exchange, gateway.config.idle_timeout_ms.duration()),
+        Err(refusal) => exchange.refused(refusal),
+    };
+    response.headers_mut().insert(headers::REQUEST_ID, id);
+    response
+}
+
+impl Gateway {
+    /// From a request to the beginning of some worker's answer.
+    async fn answer(
+        &self,
+        surface: Surface,
+        request: Request,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Refusal> {
+        let (mut head, body) = request.into_parts();
+        let limits = intake::Limits {
+            bytes: self.config.max_body_bytes,
+            time: self.config.body_timeout_ms.duration(),
+        };
+        let body = intake::read(body, limits).await?;
+        self.first_probes(self.config.first_probe_wait_ms.duration()).await;
+
+        let work_began = Instant::now();
+        let look = look::look(surface, &body, self.config.text_chunk_bytes)?;
+        let (mut decision, booking) = self.core.route(&look.request(), work_began)?;
+        let worker = Arc::clone(self.fleet.worker(decision.worker));
+        let fallbacks = std::mem::take(&mut decision.fallbacks);
+        exchange.place(decision, booking, Arc::clone(&worker));
+
+        headers::prepare_request(&mut head.headers);
+        let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let outgoing = Outgoing { worker, fallbacks, path, headers: head.headers, body };
+        self.forward(&outgoing, exchange).await
+    }
+
+    /// A request that comes before every worker has been probed once waits for that, so that a gateway started together with its
+    /// workers neither refuses its first requests nor sends them all to the worker that was probed first.
+    async fn first_probes(&self, at_most: Duration) {
+        let _ = timeout(at_most, self.fleet.settled()).await;
+    }
+}

@@ -1,0 +1,64 @@
+//! An error that the gateway makes itself, as a response: OpenAI's JSON, plus what tells a client whether to try again.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use warmroute_openai::ApiError;
+use warmroute_routing::NoWorker;
+
+use super::headers;
+
+/// Seconds after which it is worth asking again: a health check's interval.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    error: ApiError,
+    /// The gateway has tried several workers: if SDKs did the same again, one request would become nine.
+    already_retried: bool,
+}
+
+impl Refusal {
+    /// The last error after `attempts` workers were tried.
+    pub(super) fn after(attempts: usize, error: ApiError) -> Self {
+        Self { error, already_retried: attempts > 1 }
+    }
+
+    /// The HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        self.error.status
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self { error, already_retried: false }
+    }
+}
+
+impl From<NoWorker> for Refusal {
+    fn from(_: NoWorker) -> Self {
+        ApiError::no_worker().into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = self.error.code.as_deref().and_then(|code| HeaderValue::from_str(code).ok());
+        let mut response = Response::new(Body::from(self.error.into_body()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(headers::ERROR_CODE, code.unwrap_or(HeaderValue::from_static("unknown")));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        if self.already_retried {
+            headers.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        response
+    }
+}

@@ -1,0 +1,195 @@
+//! Passes a worker's answer on to the client, frame by frame as it comes.
+//!
+//! Nothing is parsed, joined or copied on the way, but for the last few kilobytes, from which the usage is read at the end. Back-pressure
+//! is hyper's: the worker's connection is read only when the client's can take more. If the worker dies or stalls in the middle, a
+//! stream gets an error event and then every answer is *cut*, never ended: OpenAI's SDKs take a clean end for success even
+//! without `[DONE]`. Dropping the body, as hyper does when the client goes away, closes the worker's connection.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+use warmroute_kv::Tokens;
+use warmroute_openai::{ApiError, UsageTail};
+use warmroute_routing::Usage;
+
+use super::exchange::Exchange;
+use super::forward::Answer;
+use super::headers;
+use crate::upstream::root_cause;
+
+/// The answer as the client gets it. `idle` bounds the wait between two pieces of it.
+pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Response {
+    let Answer { mut head, first, rest } = answer;
+    headers::strip_hop_by_hop(&mut head.headers);
+    let stream = is_stream(&head.headers);
+    if stream {
+        head.headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        head.headers.entry(headers::ACCEL_BUFFERING).or_insert(HeaderValue::from_static("no"));
+    }
+    if head.status.is_server_error() && exchange.attempts() > 1 {
+        head.headers.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    exchange.explain(&mut head.headers);
+    let status = head.status.as_u16();
+    let mut relay = Relay {
+        first,
+        rest,
+        exchange,
+        status,
+        stream,
+        before_token: stream && head.status.is_success(),
+        in_event: false,
+        tail: UsageTail::default(),
+        idle,
+        timer: Box::pin(sleep(idle)),
+        phase: Phase::Passing,
+    };
+    if relay.first.is_none() {
+        relay.end(); // hyper does not poll a body that is empty to begin with
+    }
+    Response::from_parts(head, Body::new(relay))
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Time for the error event to leave before the cut, which discards what hyper has not sent yet.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// A body that passes a worker's body on and keeps the exchange open until its end.
+struct Relay {
+    first: Option<Frame<Bytes>>,
+    rest: Incoming,
+    exchange: Exchange,
+    status: u16,
+    stream: bool,
+    tail: UsageTail,
+    /// It is a stream, and only comments have come so far.
+    before_token: bool,
+    /// The client has the beginning of an event whose end has not come.
+    in_event: bool,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    phase: Phase,
+}
+
+enum Phase {
+    Passing,
+    /// The error event is on its way; then the body is cut with this error.
+    Cutting(ApiError),
+    Ended,
+}
+
+impl Relay {
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(data) = frame.data_ref() {
+            self.tail.push(data);
+            self.in_event = !data.ends_with(b"\n\n");
+            // vLLM can send comments to keep a waiting client's connection open.
+            if self.before_token && !data.starts_with(b":") {
+                self.before_token = false;
+                self.exchange.first_token();
+            }
+        }
+        self.timer.as_mut().reset(Instant::now() + self.idle);
+        if self.rest.is_end_stream() {
+            self.end(); // hyper polls no further when it knows the length
+        }
+        frame
+    }
+
+    /// The answer is complete.
+    fn end(&mut self) {
+        self.phase = Phase::Ended;
+        let usage = self.tail.usage().map(|usage| Usage {
+            prompt: Tokens(usage.prompt_tokens),
+            cached: usage.cached_tokens().map(Tokens),
+            output: Tokens(usage.completion_tokens),
+        });
+        self.exchange.finished(self.status, usage);
+    }
+
+    /// The worker is lost in the middle of its answer: say so where the format has words for it, then cut.
+    fn fail(&mut self, error: ApiError) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        tracing::warn!(%error, "an answer broke off");
+        self.exchange.failed(error.status);
+        let unknown_length = self.rest.size_hint().exact().is_none();
+        if !(self.stream && unknown_length) {
+            self.phase = Phase::Ended;
+            return Poll::Ready(Some(Err(error)));
+        }
+        // An empty line ends whatever event was half sent; the client may fail to parse that one, which is an error too.
+        let mut event = if self.in_event { b"\n\n".to_vec() } else { Vec::new() };
+        event.extend_from_slice(&error.sse_event());
+        self.timer.as_mut().reset(Instant::now() + LINGER);
+        self.phase = Phase::Cutting(error);
+        Poll::Ready(Some(Ok(Frame::data(event.into()))))
+    }
+}
+
+impl http_body::Body for Relay {
+    type Data = Bytes;
+    type Error = ApiError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        let this = &mut *self;
+        match &this.phase {
+            Phase::Passing => {}
+            Phase::Ended => return Poll::Ready(None),
+            Phase::Cutting(error) => {
+                ready!(this.timer.as_mut().poll(cx));
+                let error = error.clone();
+                this.phase = Phase::Ended;
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+        if let Some(frame) = this.first.take() {
+            return Poll::Ready(Some(Ok(this.pass(frame))));
+        }
+        match Pin::new(&mut this.rest).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
+            Poll::Ready(Some(Err(error))) => {
+                let error = ApiError::worker_lost(this.exchange.worker_name(), root_cause(&error));
+                this.fail(error)
+            }
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(this.timer.as_mut().poll(cx));
+                let waited_ms = u64::try_from(this.idle.as_millis()).unwrap_or(u64::MAX);
+                let error = ApiError::worker_timeout(this.exchange.worker_name(), waited_ms);
+                this.fail(error)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        let rest = self.rest.size_hint();
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper + first);
+        }
+        whole
+    }
+}

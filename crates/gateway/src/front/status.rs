@@ -1,0 +1,76 @@
+//! What the gateway says of itself and of its fleet: liveness, readiness, health by worker, models, metrics.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::Gateway;
+use crate::show::metrics;
+use crate::sources::State;
+
+/// The process runs: restart it only if this fails.
+pub(super) fn live(_: &Gateway) -> Response {
+    Json(json!({"status": "ok"})).into_response()
+}
+
+/// Whether to send requests here: not while draining, and not before a worker is up.
+pub(super) fn ready(gateway: &Gateway) -> Response {
+    let (status, word) = match (gateway.draining.is_cancelled(), gateway.fleet.any_up()) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "no healthy worker"),
+        (false, true) => (StatusCode::OK, "ok"),
+    };
+    (status, Json(json!({"status": word}))).into_response()
+}
+
+/// The fleet, worker by worker; 200 if any of them is up.
+pub(super) fn health(gateway: &Gateway) -> Response {
+    let books = gateway.core.workers();
+    let workers: Vec<Value> = gateway
+        .fleet
+        .workers()
+        .iter()
+        .map(|worker| {
+            let booked = books.iter().find(|view| view.id == worker.id);
+            let description = worker.description();
+            json!({
+                "worker": *worker.name,
+                "state": worker.state().as_str(),
+                "in_flight": booked.map_or(0, |view| view.in_flight),
+                "kv_cache_tokens": description.capacity.map(|tokens| tokens.0),
+                "models": description.model_ids(),
+            })
+        })
+        .collect();
+    let (status, word) = match gateway.fleet.any_up() {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "no healthy worker"),
+    };
+    (status, Json(json!({"status": word, "workers": workers}))).into_response()
+}
+
+/// The models of all workers that are up, each once, as the first worker that serves it describes it.
+pub(super) fn models(gateway: &Gateway) -> Response {
+    let mut union: Vec<Value> = Vec::new();
+    for worker in gateway.fleet.workers().iter().filter(|worker| worker.state() == State::Up) {
+        for model in &worker.description().models {
+            if !union.iter().any(|known| known["id"] == model["id"]) {
+                union.push(model.clone());
+            }
+        }
+    }
+    Json(json!({"object": "list", "data": union})).into_response()
+}
+
+/// All metrics; gauges are brought up to date as they are read.
+pub(super) fn metrics(gateway: &Gateway) -> Response {
+    let books = gateway.core.workers();
+    for worker in gateway.fleet.workers() {
+        let in_flight = books.iter().find(|view| view.id == worker.id).map_or(0, |view| view.in_flight);
+        gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, in_flight);
+    }
+    gateway.core.metrics.index(gateway.core.indexed_blocks());
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
+}

@@ -1,0 +1,102 @@
+//! The listener and its connections: HTTP/1.1 and HTTP/2 on one port, bounded in number, drained in order.
+//!
+//! A connection's life has two signals: `stop` lets it finish what it is doing, `abort` drops it where it stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::GatewayConfig;
+use crate::tasks::Owned;
+
+/// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The two ways in which a connection is told to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals {
+    /// Take nothing new; finish what has begun. Implied by `abort`.
+    pub stop: CancellationToken,
+    /// Drop everything.
+    pub abort: CancellationToken,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        let abort = CancellationToken::new();
+        Self { stop: abort.child_token(), abort }
+    }
+}
+
+/// Accepts connections and serves them until told to stop.
+pub(crate) struct Server {
+    app: Router,
+    builder: Builder<Owned>,
+    tasks: Owned,
+    seats: Arc<Semaphore>,
+    signals: Signals,
+}
+
+impl Server {
+    /// A server of `app`; its connections are tasks of `tasks`.
+    pub(crate) fn new(app: Router, config: &GatewayConfig, tasks: Owned, signals: Signals) -> Self {
+        let mut builder = Builder::new(tasks.clone());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout_ms.duration());
+        builder.http2().timer(TokioTimer::new());
+        Self { app, builder, tasks, seats: Arc::new(Semaphore::new(config.max_connections)), signals }
+    }
+
+    /// Runs until `stop`, then closes the listener; connections go on under their own signals.
+    pub(crate) async fn run(self, listener: TcpListener) {
+        let stop = self.signals.stop.clone();
+        // Neither waiting for a seat nor `accept` loses a connection when dropped.
+        stop.run_until_cancelled(self.accept_all(&listener)).await;
+    }
+
+    async fn accept_all(&self, listener: &TcpListener) {
+        loop {
+            let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = self.serve(stream);
+                    self.tasks.0.spawn(async move {
+                        connection.await;
+                        drop(seat);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
+        // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(self.app.clone());
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let Signals { stop, abort } = self.signals.clone();
+        async move {
+            let mut connection = std::pin::pin!(connection);
+            // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                _ = connection => {}
+                () = abort.cancelled() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The gateway over real sockets, in front of workers that follow a script.
+//!
+//! No test sleeps: each waits for the event it is about, under one generous limit that only a hang can reach.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
+
+mod client;
+mod disconnects;
+mod drain;
+mod errors;
+mod failures;
+mod fleet;
+mod health;
+mod http2;
+mod passthrough;
+mod policies;
+mod worker;
