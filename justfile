@@ -1,0 +1,43 @@
+# The commands of daily work; `just` lists them. Each is one line, so they can be read and typed without `just` too.
+
+[private]
+default:
+    @just --list
+
+# Three workers and a gateway on this machine, and the benchmark of the routing policies.
+demo *arguments:
+    cargo run --release -- demo {{ arguments }}
+
+# All tests.
+test *arguments:
+    cargo test --workspace {{ arguments }}
+
+# What must be silent before a commit.
+lint:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Licences, advisories, duplicates and sources of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check
+
+# The documentation of all crates, in a browser.
+doc:
+    cargo doc --workspace --no-deps --open
+
+# Everything the CI runs, in the CI's order.
+ci:
+    .ci/run
+
+# Gateway and three workers in containers.
+up:
+    docker compose up --detach --build
+
+# Takes them down.
+down:
+    docker compose down
+
+# Stand-ins for the base images where no image registry can be reached.
+base-image:
+    sudo scripts/base-image.sh
