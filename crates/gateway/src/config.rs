@@ -112,8 +112,8 @@ settings! {
     max_attempts: usize = 3;
     /// Milliseconds to open a connection to a worker; more than one lost SYN (1 s) and far below clients' patience.
     connect_timeout_ms: Millis = Millis(2_000);
-    /// Milliseconds for a client to send its request head; a slower one is a broken or hostile client.
-    header_timeout_ms: Millis = Millis(15_000);
+    /// Milliseconds a client's connection may be idle or in the middle of a request head; above the 60 to 90 s for which proxies keep theirs.
+    client_idle_timeout_ms: Millis = Millis(120_000);
     /// Milliseconds for a client to send its whole request body; 64 MiB on a 20 Mbit/s line take 27 s.
     body_timeout_ms: Millis = Millis(60_000);
     /// Milliseconds until a worker's first body byte; ten minutes, as OpenAI's own clients wait, since an unstreamed answer is one piece.

@@ -49,7 +49,11 @@ impl Server {
     /// A server of `app`; its connections are tasks of `tasks`.
     pub(crate) fn new(app: Router, config: &GatewayConfig, tasks: Owned, signals: Signals) -> Self {
         let mut builder = Builder::new(tasks.clone());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout_ms.duration());
+        // hyper counts from the end of the last request, so this bounds idle connections as well as slow heads.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.client_idle_timeout_ms.duration());
         builder.http2().timer(TokioTimer::new());
         Self { app, builder, tasks, seats: Arc::new(Semaphore::new(config.max_connections)), signals }
     }
