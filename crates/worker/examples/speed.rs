@@ -1,8 +1,10 @@
-//! How fast a model runs here on one thread: prefill, decode, and the first token of a long prompt cold and warm.
+//! How fast a model runs here on one thread: prefill, decode, and the first token of a long prompt cold and
+//! warm.
 //!
-//! `cargo run --release -p warmroute-worker --example speed -- [MODEL] [CACHED TOKENS]`; the model as for `warmroute worker
-//! --model`, by default the embedded one; 1,000 cached tokens by default. Each number is the best of several runs; beside
-//! the time on the clock stands the time this thread was on a processor, which a busy machine disturbs less.
+//! `cargo run --release -p warmroute-worker --example speed -- [MODEL] [CACHED TOKENS]`; the model as for
+//! `warmroute worker --model`, by default the embedded one; 1,000 cached tokens by default. Each number is
+//! the best of several runs; beside the time on the clock stands the time this thread was on a processor,
+//! which a busy machine disturbs less.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -23,18 +25,27 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A question after a cached text: the last block is new and only partly full, the rest is whole blocks.
     let cached = cached / BLOCK_TOKENS * BLOCK_TOKENS;
-    let prompt: Vec<TokenId> = (0..cached + 11).map(|at| (at * 7919 % loaded.model.vocabulary()) as TokenId).collect();
+    let prompt: Vec<TokenId> =
+        (0..cached + 11).map(|at| (at * 7919 % loaded.model.vocabulary()) as TokenId).collect();
     let mut bench = Bench::new(&loaded.model, prompt.len() + 64)?;
 
     let cold = best(5, || bench.prompt(&prompt, 0));
     println!("first token of {} tokens, cold: {cold}", prompt.len());
-    println!("prefill: {:.0} tokens/s ({:.0} per processor second)", cold.per_second(prompt.len()), cold.per_cpu_second(prompt.len()));
+    println!(
+        "prefill: {:.0} tokens/s ({:.0} per processor second)",
+        cold.per_second(prompt.len()),
+        cold.per_cpu_second(prompt.len())
+    );
     let warm = best(20, || bench.prompt(&prompt, cached));
     println!("first token with {cached} cached: {warm}");
     println!("warm / cold: 1/{:.1} ({:.1} by processor time)", cold.clock / warm.clock, cold.cpu / warm.cpu);
     for context in [64, prompt.len()] {
         let decode = best(5, || (0..32).for_each(|step| bench.step(&prompt[step..=step], context + step)));
-        println!("decode after {context} tokens: {:.2} ms/token ({:.2} ms on a processor)", decode.clock * 1e3 / 32.0, decode.cpu * 1e3 / 32.0);
+        println!(
+            "decode after {context} tokens: {:.2} ms/token ({:.2} ms on a processor)",
+            decode.clock * 1e3 / 32.0,
+            decode.cpu * 1e3 / 32.0
+        );
     }
     Ok(())
 }

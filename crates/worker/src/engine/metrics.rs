@@ -19,7 +19,8 @@ use super::batch::{Limits, StepReport};
 
 /// vLLM's buckets, in seconds.
 const FIRST_TOKEN_BUCKETS: [f64; 20] = [
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0,
 ];
 
 /// Why a request ended: `stop`, `length` or `abort`.
@@ -64,7 +65,8 @@ fn declare<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, m
 impl Metrics {
     /// All metrics at zero, labelled with the model's name.
     pub fn new(model: &str, limits: &Limits) -> Self {
-        let mut registry = Registry::with_labels([("model_name".into(), model.to_owned().into())].into_iter());
+        let mut registry =
+            Registry::with_labels([("model_name".into(), model.to_owned().into())].into_iter());
         let all = &mut registry;
         let cache = Info::new([
             ("block_size", limits.block_tokens.to_string()),
@@ -72,7 +74,12 @@ impl Metrics {
         ]);
         all.register("vllm:cache_config", "Shape of the KV cache", cache);
         Self {
-            running: declare(all, "vllm:num_requests_running", "Requests in the running batch", Gauge::default()),
+            running: declare(
+                all,
+                "vllm:num_requests_running",
+                "Requests in the running batch",
+                Gauge::default(),
+            ),
             waiting: declare(all, "vllm:num_requests_waiting", "Requests waiting to run", Gauge::default()),
             cache_usage: declare(
                 all,
@@ -86,7 +93,12 @@ impl Metrics {
                 "Prompt tokens looked up in the prefix cache",
                 Counter::default(),
             ),
-            prefix_hits: declare(all, "vllm:prefix_cache_hits", "Prompt tokens found there", Counter::default()),
+            prefix_hits: declare(
+                all,
+                "vllm:prefix_cache_hits",
+                "Prompt tokens found there",
+                Counter::default(),
+            ),
             prompt_tokens: declare(all, "vllm:prompt_tokens", "Prompt tokens admitted", Counter::default()),
             generation_tokens: declare(all, "vllm:generation_tokens", "Tokens generated", Counter::default()),
             preemptions: declare(

@@ -123,7 +123,11 @@ mod tests {
         let open = Sampling::default();
         assert_eq!(only(Sampling { top_k: Some(1), ..open }), [1]);
         assert_eq!(only(Sampling { top_k: Some(3), ..open }), [1, 2, 3]);
-        assert_eq!(only(Sampling { top_p: 0.5, ..open }), [1, 3], "one of the two likeliest holds 0.40 of the mass");
+        assert_eq!(
+            only(Sampling { top_p: 0.5, ..open }),
+            [1, 3],
+            "one of the two likeliest holds 0.40 of the mass"
+        );
         assert_eq!(only(open).len(), 5);
     }
 }

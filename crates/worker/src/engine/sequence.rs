@@ -89,7 +89,8 @@ impl<T> Running<T> {
     /// `resident` of `other` is the first that is not in the cache.
     pub(super) fn will_share(&self, other: &[WholeBlock], resident: usize) -> bool {
         let wanted = other.get(resident);
-        wanted.is_some_and(|wanted| self.sequence.blocks.get(resident).is_some_and(|own| own.hash == wanted.hash))
-            && self.lease.sealed() <= resident
+        wanted.is_some_and(|wanted| {
+            self.sequence.blocks.get(resident).is_some_and(|own| own.hash == wanted.hash)
+        }) && self.lease.sealed() <= resident
     }
 }

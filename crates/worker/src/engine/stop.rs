@@ -79,7 +79,11 @@ mod tests {
     #[test]
     fn text_that_only_looked_like_a_stop_comes_out_later() {
         assert_eq!(scan(&["END"], &["E", "N", "ERGY"]), ("ENERGY".to_owned(), false));
-        assert_eq!(scan(&["aab"], &["a", "a", "a", "b"]), ("a".to_owned(), true), "a false start may hide a true one");
+        assert_eq!(
+            scan(&["aab"], &["a", "a", "a", "b"]),
+            ("a".to_owned(), true),
+            "a false start may hide a true one"
+        );
     }
 
     #[test]
@@ -103,7 +107,11 @@ mod tests {
         for first in 0..text.len() {
             for second in first..text.len() {
                 let pieces = [&text[..first], &text[first..second], &text[second..]];
-                assert_eq!(scan(&["cabca", "cabcabd"], &pieces), ("abcabdab".to_owned(), true), "cut at {first}, {second}");
+                assert_eq!(
+                    scan(&["cabca", "cabcabd"], &pieces),
+                    ("abcabdab".to_owned(), true),
+                    "cut at {first}, {second}"
+                );
             }
         }
     }

@@ -50,8 +50,13 @@ pub enum Refused {
 }
 
 enum Command {
-    Submit { job: Job, client: Client },
-    ClearCache { done: oneshot::Sender<()> },
+    Submit {
+        job: Job,
+        client: Client,
+    },
+    ClearCache {
+        done: oneshot::Sender<()>,
+    },
     /// Look at the stop flag.
     Wake,
 }
@@ -217,8 +222,11 @@ impl<M: Inference> Shell<M> {
     }
 
     fn drop_disconnected(&mut self) {
-        let gone: Vec<Client> =
-            self.clients.extract_if(|_, client| client.outbox.is_closed()).map(|(_, client)| client).collect();
+        let gone: Vec<Client> = self
+            .clients
+            .extract_if(|_, client| client.outbox.is_closed())
+            .map(|(_, client)| client)
+            .collect();
         if gone.is_empty() {
             return;
         }

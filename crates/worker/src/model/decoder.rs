@@ -1,12 +1,12 @@
 //! The forward pass of a decoder-only transformer; GPT-2 and Llama differ in which parts they fill in.
 //!
-//! Own arithmetic instead of a tensor library's, because the library's matrix product may sum in another order for another
-//! number of rows, and then a cached answer would differ from an uncached one in the last bits and, sooner or later, in a
-//! word.
+//! Own arithmetic instead of a tensor library's, because the library's matrix product may sum in another
+//! order for another number of rows, and then a cached answer would differ from an uncached one in the last
+//! bits and, sooner or later, in a word.
 
 use std::fmt;
 
-use warmroute_kv::Blocks;
+use warmroute_kv::{Blocks, Slot};
 
 use super::Span;
 use super::attention::{Attention, AttentionBuffers, Reach};
@@ -93,28 +93,34 @@ impl Model {
         KvStore::new(self.shape, capacity)
     }
 
-    /// One step over a batch of prompt chunks and decodes, mixed as the caller likes. Writes the keys and values of all
-    /// new tokens into `store` and returns one row of logits per span that asked, in batch order.
+    /// One step over a batch of prompt chunks and decodes, mixed as the caller likes. Writes the keys and
+    /// values of all new tokens into `store` and returns one row of logits per span that asked, in batch
+    /// order.
     ///
-    /// Spans must not write the same block; sharing blocks that lie wholly before both their `start`s is fine.
+    /// Spans must not write the same block; sharing blocks that lie wholly before both their `start`s is
+    /// fine.
     ///
     /// # Panics
-    /// If a token id is not below [`Self::vocabulary`], a span is empty, has too few slots or runs past the model's
-    /// context, or `store` is another model's: callers check all of these at the edge.
+    /// If a token id is not below [`Self::vocabulary`], a span is empty, has too few slots or runs past the
+    /// model's context, or `store` is another model's: callers check all of these at the edge.
     pub fn forward(&self, batch: &[Span<'_>], store: &mut KvStore, scratch: &mut Scratch) -> Vec<Vec<f32>> {
         assert_eq!(store.shape(), self.shape, "a store serves the model it was made for");
+        let places: Vec<(usize, Slot)> = batch.iter().flat_map(places).collect();
         self.embed(batch, &mut scratch.rows);
         for (number, layer) in self.layers.iter().enumerate() {
-            self.attend(number, batch, store, scratch);
-            layer.attention_out.apply(&scratch.mixed, &mut scratch.wide);
-            add_rows(&mut scratch.rows, &scratch.wide);
-            layer.feed_norm.apply(&scratch.rows, &mut scratch.normal);
-            layer.feed_in.apply(&scratch.normal, &mut scratch.wide);
-            layer.activation.apply(&scratch.wide, &mut scratch.active);
-            layer.feed_out.apply(&scratch.active, &mut scratch.wide);
-            add_rows(&mut scratch.rows, &scratch.wide);
+            self.project(number, &places, store, scratch);
+            self.mix(number, batch, store, scratch);
+            if self.is_last(number) {
+                // Nobody looks at the other rows any more: only their keys and values were still wanted.
+                let asked = asked_rows(batch);
+                scratch.rows.keep(&asked);
+                scratch.mixed.keep(&asked);
+            }
+            layer.feed(scratch);
         }
-        self.logits(batch, scratch)
+        self.norm.apply(&scratch.rows, &mut scratch.normal);
+        self.head.as_ref().unwrap_or(&self.embedding).product(&scratch.normal, &mut scratch.wide);
+        (0..scratch.wide.count()).map(|index| scratch.wide.row(index).to_vec()).collect()
     }
 
     fn embed(&self, batch: &[Span<'_>], rows: &mut Rows) {
@@ -132,61 +138,72 @@ impl Model {
         }
     }
 
-    /// Attention of one layer: `rows` in, `mixed` out, new keys and values into the store.
-    fn attend(&self, number: usize, batch: &[Span<'_>], store: &mut KvStore, scratch: &mut Scratch) {
+    fn is_last(&self, layer: usize) -> bool {
+        layer + 1 == self.layers.len()
+    }
+
+    /// The first half of attention in one layer: queries of all rows, turned to their positions; new keys and
+    /// values into the store.
+    fn project(&self, number: usize, places: &[(usize, Slot)], store: &mut KvStore, scratch: &mut Scratch) {
         let layer = &self.layers[number];
         layer.attention_norm.apply(&scratch.rows, &mut scratch.normal);
         layer.attention_in.apply(&scratch.normal, &mut scratch.wide);
-        scratch.mixed.reshape(scratch.rows.count(), self.heads * self.shape.head_width);
-        let mut row = 0;
-        // First all writes, then all reads, span by span: a span reads only its own writes and older blocks.
-        for span in batch {
-            self.remember(number, span, store, &mut scratch.wide, row);
-            row += span.tokens.len();
-        }
-        let attention = Attention { store, layer: number, heads: self.heads, queries: &scratch.wide };
-        row = 0;
-        for span in batch {
-            let reach = Reach { slots: span.slots, start: span.start, row, count: span.tokens.len() };
-            attention.apply(reach, &mut scratch.mixed, &mut scratch.attention);
-            row += span.tokens.len();
-        }
-    }
-
-    /// Turns a span's queries and keys to their positions and writes its keys and values to the store.
-    fn remember(&self, layer: usize, span: &Span<'_>, store: &mut KvStore, wide: &mut Rows, first_row: usize) {
         let query_width = self.heads * self.shape.head_width;
         let key_width = self.shape.kv_heads * self.shape.head_width;
-        for offset in 0..span.tokens.len() {
-            let position = span.start + offset;
-            let row = wide.row_mut(first_row + offset);
+        for (index, &(position, slot)) in places.iter().enumerate() {
+            let row = scratch.wide.row_mut(index);
             if let Positions::Rotary(rotary) = &self.positions {
                 rotary.turn(position, &mut row[..query_width + key_width], self.shape.head_width);
             }
             let (keys, values) = row[query_width..].split_at(key_width);
-            let place = (span.slots[position / BLOCK_TOKENS], position % BLOCK_TOKENS);
-            store.write(place, layer, keys, values);
+            store.write((slot, position % BLOCK_TOKENS), number, keys, values);
         }
     }
 
-    /// Logits after the last token of each span that asked.
-    fn logits(&self, batch: &[Span<'_>], scratch: &mut Scratch) -> Vec<Vec<f32>> {
-        let ends = batch.iter().scan(0, |end, span| {
-            *end += span.tokens.len();
-            Some((*end - 1, span.logits))
-        });
-        let asked: Vec<usize> = ends.filter_map(|(last, asked)| asked.then_some(last)).collect();
-        if asked.is_empty() {
-            return Vec::new();
+    /// The second half: each row's look back over its sequence, into `mixed`. After all writes of the step,
+    /// so that the spans need no order; a span reads only its own writes and older blocks.
+    fn mix(&self, number: usize, batch: &[Span<'_>], store: &KvStore, scratch: &mut Scratch) {
+        scratch.mixed.reshape(scratch.rows.count(), self.heads * self.shape.head_width);
+        let attention = Attention { store, layer: number, heads: self.heads, queries: &scratch.wide };
+        let mut row = 0;
+        for span in batch {
+            let count = span.tokens.len();
+            // After the last layer only the rows that asked are looked at.
+            let skipped = if self.is_last(number) { if span.logits { count - 1 } else { count } } else { 0 };
+            let (start, first) = (span.start + skipped, row + skipped);
+            let reach = Reach { slots: span.slots, start, row: first, count: count - skipped };
+            attention.apply(reach, &mut scratch.mixed, &mut scratch.attention);
+            row += count;
         }
-        scratch.mixed.reshape(asked.len(), scratch.rows.width());
-        for (index, &row) in asked.iter().enumerate() {
-            scratch.mixed.row_mut(index).copy_from_slice(scratch.rows.row(row));
-        }
-        self.norm.apply(&scratch.mixed, &mut scratch.normal);
-        self.head.as_ref().unwrap_or(&self.embedding).product(&scratch.normal, &mut scratch.wide);
-        (0..asked.len()).map(|index| scratch.wide.row(index).to_vec()).collect()
     }
+}
+
+impl Layer {
+    /// What follows attention: `mixed` into `rows`, then the feed-forward half.
+    fn feed(&self, scratch: &mut Scratch) {
+        self.attention_out.apply(&scratch.mixed, &mut scratch.wide);
+        add_rows(&mut scratch.rows, &scratch.wide);
+        self.feed_norm.apply(&scratch.rows, &mut scratch.normal);
+        self.feed_in.apply(&scratch.normal, &mut scratch.wide);
+        self.activation.apply(&scratch.wide, &mut scratch.active);
+        self.feed_out.apply(&scratch.active, &mut scratch.wide);
+        add_rows(&mut scratch.rows, &scratch.wide);
+    }
+}
+
+/// The position of each new token and the block it goes to.
+fn places<'a>(span: &Span<'a>) -> impl Iterator<Item = (usize, Slot)> + use<'a> {
+    let Span { slots, start, tokens, .. } = *span;
+    (start..start + tokens.len()).map(move |position| (position, slots[position / BLOCK_TOKENS]))
+}
+
+/// The last row of each span that asked for logits.
+fn asked_rows(batch: &[Span<'_>]) -> Vec<usize> {
+    let ends = batch.iter().scan(0, |end, span| {
+        *end += span.tokens.len();
+        Some((*end - 1, span.logits))
+    });
+    ends.filter_map(|(last, asked)| asked.then_some(last)).collect()
 }
 
 fn add_rows(rows: &mut Rows, others: &Rows) {

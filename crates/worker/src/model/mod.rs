@@ -1,16 +1,16 @@
 //! A language model as the engine sees it: tokens and cache slots in, logits out.
 //!
-//! The invariant everything here serves: **the logits of a token depend on the tokens before it and on nothing else**, bit
-//! for bit. Not on what was cached, not on where a prompt was cut into chunks, not on what else is in the batch. It holds
-//! because every sum is one chain in a fixed order, and it is what lets a cached answer equal the
-//! uncached one.
+//! The invariant everything here serves: **the logits of a token depend on the tokens before it and on
+//! nothing else**, bit for bit. Not on what was cached, not on where a prompt was cut into chunks, not on
+//! what else is in the batch. It holds because every sum is one chain in a fixed order, and it is what lets a
+//! cached answer equal the uncached one.
 
 mod attention;
 mod compute;
 mod decoder;
 pub mod gguf;
-mod rotary;
 mod load;
+mod rotary;
 mod store;
 mod template;
 mod text;

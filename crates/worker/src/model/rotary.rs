@@ -8,8 +8,9 @@ pub(super) struct Rotary {
 }
 
 impl Rotary {
-    /// For heads of `head_width` dimensions at positions below `context`; pair `i` turns by `theta^(-2i/head_width)` per
-    /// position, in single precision throughout because that is what the models were trained with.
+    /// For heads of `head_width` dimensions at positions below `context`; pair `i` turns by
+    /// `theta^(-2i/head_width)` per position, in single precision throughout because that is what the models
+    /// were trained with.
     pub(super) fn new(theta: f32, head_width: usize, context: usize) -> Self {
         let pairs = head_width / 2;
         let speeds: Vec<f32> =

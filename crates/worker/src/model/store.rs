@@ -1,8 +1,10 @@
-//! Where the keys and values of cached tokens live, block by block, in the order the attention kernel reads them.
+//! Where the keys and values of cached tokens live, block by block, in the order the attention kernel reads
+//! them.
 //!
-//! A block of one layer and head holds its keys transposed, `[dimension][token]`, so that the scores of its sixteen
-//! tokens are one panel of the matrix kernel, and its values as `[panel of dimensions][token][dimension]`, panels again.
-//! A block's memory is taken when the block is first written, so a store costs what has been used of it.
+//! A block of one layer and head holds its keys transposed, `[dimension][token]`, so that the scores of its
+//! sixteen tokens are one panel of the matrix kernel, and its values as `[panel of
+//! dimensions][token][dimension]`, panels again. A block's memory is taken when the block is first written,
+//! so a store costs what has been used of it.
 
 use warmroute_kv::{Blocks, Slot};
 
@@ -84,9 +86,9 @@ impl KvStore {
         self.blocks.iter_mut().flatten().for_each(|lane| lane.0.fill(f32::NAN));
     }
 
-    /// Writes one token's keys and values of all heads of a layer. Writing a block's first token wipes what the block's
-    /// last owner left in this layer: attention multiplies values not yet written by zero, and zero times an old NaN
-    /// would be NaN.
+    /// Writes one token's keys and values of all heads of a layer. Writing a block's first token wipes what
+    /// the block's last owner left in this layer: attention multiplies values not yet written by zero, and
+    /// zero times an old NaN would be NaN.
     pub(super) fn write(&mut self, (slot, token): (Slot, usize), layer: usize, keys: &[f32], values: &[f32]) {
         let shape = self.shape;
         let start = self.head_start(layer, 0);
@@ -99,8 +101,9 @@ impl KvStore {
             heads.fill(Lane::default());
         }
         let width = shape.head_width;
-        for (head, (keys, values)) in
-            heads.chunks_exact_mut(shape.head_lanes()).zip(keys.chunks_exact(width).zip(values.chunks_exact(width)))
+        for (head, (keys, values)) in heads
+            .chunks_exact_mut(shape.head_lanes())
+            .zip(keys.chunks_exact(width).zip(values.chunks_exact(width)))
         {
             let (key_lanes, value_lanes) = head.split_at_mut(width);
             for (lane, key) in key_lanes.iter_mut().zip(keys) {

@@ -25,7 +25,10 @@ pub struct ChatTemplate {
 
 /// A chat the template refuses, or a template that does not work, in the template engine's own words.
 #[derive(Debug, thiserror::Error)]
-#[error("the model's chat template failed: {reason}; hint: check the order and the roles of the messages, or use /v1/completions")]
+#[error(
+    "the model's chat template failed: {reason}; hint: check the order and the roles of the messages, or use \
+     /v1/completions"
+)]
 pub struct TemplateError {
     reason: String,
 }
@@ -46,13 +49,15 @@ const PLAIN: &str = "{% for message in messages %}{{ message.role }}: {{ message
 impl ChatTemplate {
     /// The template of a model that ships none: `role: content` lines and a closing `assistant:`.
     pub fn plain() -> Self {
-        Self::new(PLAIN.to_owned(), String::new(), String::new()).expect("the plain template parses: a test renders it")
+        Self::new(PLAIN.to_owned(), String::new(), String::new())
+            .expect("the plain template parses: a test renders it")
     }
 
     /// A template in the dialect of Hugging Face's `apply_chat_template`.
     pub(super) fn new(source: String, bos_token: String, eos_token: String) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
-        // As transformers sets up its Jinja; without them a template written on several lines would print its line ends.
+        // As transformers sets up its Jinja; without them a template written on several lines would print its
+        // line ends.
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
@@ -86,7 +91,17 @@ fn now_seconds() -> u64 {
 /// The few directives that chat templates use, in UTC; others are left as they are.
 fn strftime(format: &str, seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let (year, month, day) = civil_date(seconds / 86_400);
@@ -122,8 +137,10 @@ fn civil_date(days: u64) -> (u64, usize, u64) {
 mod tests {
     use super::*;
 
-    const TURNS: [ChatTurn<'static>; 2] =
-        [ChatTurn { role: "system", content: "Be <brief> & kind." }, ChatTurn { role: "user", content: "Hi" }];
+    const TURNS: [ChatTurn<'static>; 2] = [
+        ChatTurn { role: "system", content: "Be <brief> & kind." },
+        ChatTurn { role: "user", content: "Hi" },
+    ];
 
     fn template(source: &str) -> ChatTemplate {
         ChatTemplate::new(source.to_owned(), "<s>".to_owned(), "</s>".to_owned()).expect("parses")
@@ -137,14 +154,17 @@ mod tests {
 
     #[test]
     fn special_tokens_python_methods_and_undefined_names_work_as_in_transformers() {
-        let source = "{{ bos_token }}{%- for m in messages %}\n{% if not loop.first and m['content'].startswith('H') %}\n\
-                      [{{ m.content.strip()|trim }}]{% endif %}\n{% endfor %}{% if tools is none and not missing %}{{ eos_token }}{% endif %}";
+        let source = "{{ bos_token }}{%- for m in messages %}\n\
+                      {% if not loop.first and m['content'].startswith('H') %}\n\
+                      [{{ m.content.strip()|trim }}]{% endif %}\n{% endfor %}\
+                      {% if tools is none and not missing %}{{ eos_token }}{% endif %}";
         assert_eq!(template(source).render(&TURNS).expect("renders"), "<s>[Hi]</s>");
     }
 
     #[test]
     fn a_template_refuses_in_its_own_words() {
-        let error = template("{{ raise_exception('roles must alternate') }}").render(&TURNS).expect_err("it raises");
+        let error =
+            template("{{ raise_exception('roles must alternate') }}").render(&TURNS).expect_err("it raises");
         assert!(error.to_string().contains("failed: roles must alternate; hint:"), "{error}");
     }
 

@@ -47,7 +47,9 @@ impl Cache {
 
     fn lease(&mut self, tokens: usize) -> Lease {
         let mut lease = self.pool.begin(BlockHash(0), std::iter::empty::<(BlockHash, &())>());
-        self.pool.grow(&mut lease, tokens.div_ceil(BLOCK_TOKENS), &mut Vec::new()).expect("the pool is large");
+        self.pool
+            .grow(&mut lease, tokens.div_ceil(BLOCK_TOKENS), &mut Vec::new())
+            .expect("the pool is large");
         lease
     }
 
@@ -69,7 +71,9 @@ fn logits_agree_with_transformers_at_every_position() {
         let mut cache = Cache::new(&model);
         let lease = cache.lease(prompt.len());
         let mut worst: f32 = 0.0;
-        for (position, (token, expected)) in prompt.iter().zip(expected.chunks(model.vocabulary())).enumerate() {
+        for (position, (token, expected)) in
+            prompt.iter().zip(expected.chunks(model.vocabulary())).enumerate()
+        {
             let logits = cache.step(&model, lease.slots(), position, &[*token]);
             for (logit, expected) in logits.iter().zip(expected) {
                 worst = worst.max((logit - expected).abs());

@@ -11,7 +11,9 @@ pub struct TextCodec {
 
 /// A text or token the tokenizer cannot handle.
 #[derive(Debug, thiserror::Error)]
-#[error("the tokenizer failed: {reason}; hint: this is a fault of the model's tokenizer file, try another model")]
+#[error(
+    "the tokenizer failed: {reason}; hint: this is a fault of the model's tokenizer file, try another model"
+)]
 pub struct TextError {
     reason: String,
 }
@@ -23,7 +25,8 @@ impl From<tokenizers::Error> for TextError {
 }
 
 impl TextCodec {
-    /// Wraps a tokenizer. Whatever truncation or padding its file asks for is turned off: a prompt is served whole or refused.
+    /// Wraps a tokenizer. Whatever truncation or padding its file asks for is turned off: a prompt is served
+    /// whole or refused.
     pub(super) fn new(mut tokenizer: Tokenizer) -> Result<Self, TextError> {
         tokenizer.with_truncation(None)?;
         tokenizer.with_padding(None);
@@ -63,9 +66,9 @@ impl TextCodec {
 
 /// Decodes an answer token by token and never emits half a character.
 ///
-/// Tokens are decoded together with the ones just before them, because some tokenizers spell a token differently at the
-/// start of a text. What ends in U+FFFD is held back, since the next token may complete it; but no more than
-/// [`UNFINISHED`] of them, since a UTF-8 character lacks at most three bytes.
+/// Tokens are decoded together with the ones just before them, because some tokenizers spell a token
+/// differently at the start of a text. What ends in U+FFFD is held back, since the next token may complete
+/// it; but no more than [`UNFINISHED`] of them, since a UTF-8 character lacks at most three bytes.
 #[derive(Debug, Default)]
 pub struct TextStream {
     /// Tokens decoded together: the ones of the last emitted piece, then the ones not yet settled.
@@ -89,7 +92,12 @@ impl TextStream {
             self.window.pop();
             return Ok(String::new());
         }
-        let broken = text.chars().rev().take(UNFINISHED).take_while(|last| *last == char::REPLACEMENT_CHARACTER).count();
+        let broken = text
+            .chars()
+            .rev()
+            .take(UNFINISHED)
+            .take_while(|last| *last == char::REPLACEMENT_CHARACTER)
+            .count();
         let sure = text.len() - broken * char::REPLACEMENT_CHARACTER.len_utf8();
         let piece = text.get(self.emitted..sure).unwrap_or_default().to_owned();
         self.emitted = self.emitted.max(sure);
@@ -160,7 +168,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 40, failure_persistence: None, ..ProptestConfig::default()
+        })]
 
         #[test]
         fn pieces_join_to_the_text(texts in proptest::collection::vec(".{0,40}", 1..4)) {

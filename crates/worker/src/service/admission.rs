@@ -46,10 +46,14 @@ impl Service {
 
     /// The conversation as the model's template writes it.
     pub(super) fn render(&self, messages: &[ChatMessage]) -> Result<Text, ApiError> {
-        let turns: Vec<ChatTurn<'_>> =
-            messages.iter().map(|message| ChatTurn { role: &message.role, content: message.content.text() }).collect();
+        let turns: Vec<ChatTurn<'_>> = messages
+            .iter()
+            .map(|message| ChatTurn { role: &message.role, content: message.content.text() })
+            .collect();
         let rendered = self.model.template.render(&turns);
-        rendered.map(Text::Rendered).map_err(|error| ApiError::invalid_request(error.to_string()).with_param("messages"))
+        rendered
+            .map(Text::Rendered)
+            .map_err(|error| ApiError::invalid_request(error.to_string()).with_param("messages"))
     }
 
     /// The tokens of a completion's prompt.

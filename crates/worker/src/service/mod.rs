@@ -28,6 +28,17 @@ pub enum WorkerModel {
     Loaded(Arc<LoadedModel>),
 }
 
+impl WorkerModel {
+    async fn get(&self) -> Result<Arc<LoadedModel>, WorkerError> {
+        let source = match self {
+            Self::Loaded(model) => return Ok(Arc::clone(model)),
+            Self::Source(source) => source.clone(),
+        };
+        let loaded = tokio::task::spawn_blocking(move || load(&source)).await;
+        Ok(Arc::new(loaded.map_err(|_| WorkerError::LoadPanicked)??))
+    }
+}
+
 /// Everything that can be set about a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
@@ -76,7 +87,9 @@ pub enum WorkerError {
     #[error("loading the model panicked; hint: look at the log above, and report it with the model's name")]
     LoadPanicked,
     /// The address could not be had.
-    #[error("cannot listen on {address}: {cause}; hint: is another program using the port? choose another with --listen")]
+    #[error(
+        "cannot listen on {address}: {cause}; hint: is another program using the port? choose another with --listen"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -103,6 +116,29 @@ struct Service {
 }
 
 impl Service {
+    async fn start(config: &WorkerConfig) -> Result<Self, WorkerError> {
+        let model = config.model.get().await?;
+        let capacity = Blocks((config.kv_cache_tokens.0 / Tokens::of(BLOCK_TOKENS).0).max(1));
+        let limits = Limits {
+            block_tokens: BLOCK_TOKENS,
+            capacity,
+            prefill_tokens: config.prefill_chunk_tokens.get(),
+            max_running: config.max_running.max(1),
+        };
+        let metrics = Metrics::new(&model.name, &limits);
+        let cached = CachedModel::new(Arc::clone(&model), capacity);
+        let engine =
+            EngineHandle::start(cached, limits, config.max_waiting, metrics).map_err(WorkerError::Thread)?;
+        Ok(Self {
+            names: std::iter::once(model.name.clone()).chain(config.aliases.iter().cloned()).collect(),
+            longest: limits.longest().min(model.context.get()),
+            model,
+            engine,
+            started: unix_seconds(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
@@ -123,34 +159,9 @@ pub async fn start(config: WorkerConfig) -> Result<RunningWorker, WorkerError> {
     let refuse = |cause| WorkerError::Listen { address: config.listen, cause };
     let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
-    let model = match config.model {
-        WorkerModel::Loaded(model) => model,
-        WorkerModel::Source(source) => {
-            let loaded = tokio::task::spawn_blocking(move || load(&source)).await;
-            Arc::new(loaded.map_err(|_| WorkerError::LoadPanicked)??)
-        }
-    };
-    let block = Tokens::of(BLOCK_TOKENS);
-    let capacity = Blocks((config.kv_cache_tokens.0 / block.0).max(1));
-    let limits = Limits {
-        block_tokens: BLOCK_TOKENS,
-        capacity,
-        prefill_tokens: config.prefill_chunk_tokens.get(),
-        max_running: config.max_running.max(1),
-    };
-    let metrics = Metrics::new(&model.name, &limits);
-    let cached = CachedModel::new(Arc::clone(&model), capacity);
-    let engine = EngineHandle::start(cached, limits, config.max_waiting, metrics).map_err(WorkerError::Thread)?;
-    let service = Arc::new(Service {
-        names: std::iter::once(model.name.clone()).chain(config.aliases).collect(),
-        longest: limits.longest().min(model.context.get()),
-        model,
-        engine,
-        started: unix_seconds(),
-        draining: AtomicBool::new(false),
-    });
+    let service = Arc::new(Service::start(&config).await?);
     let server = Server::start(listener, routes::router(Arc::clone(&service)));
-    tracing::info!(%address, model = service.names[0], cache_tokens = limits.longest(), "worker is up");
+    tracing::info!(%address, model = service.names[0], longest = service.longest, "worker is up");
     Ok(RunningWorker { address, service, server, grace: config.grace })
 }
 

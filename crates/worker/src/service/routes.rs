@@ -11,7 +11,9 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
-use warmroute_openai::request::{ChatRequest, CompletionRequest, GenerationOptions, TokenizeInput, TokenizeRequest};
+use warmroute_openai::request::{
+    ChatRequest, CompletionRequest, GenerationOptions, TokenizeInput, TokenizeRequest,
+};
 use warmroute_openai::response::{ModelCard, ModelList, TokenizeResponse};
 use warmroute_openai::{AnswerHead, ApiError};
 
@@ -54,7 +56,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
-        .layer(CatchPanicLayer::custom(|_| Refusal(ApiError::internal("a request handler panicked")).into_response()))
+        .layer(CatchPanicLayer::custom(|_| {
+            Refusal(ApiError::internal("a request handler panicked")).into_response()
+        }))
         .layer(middleware::from_fn(name_request))
         .with_state(service)
 }
@@ -78,7 +82,8 @@ async fn unknown_path(request: Request) -> Refusal {
 /// axum adds the `allow` header.
 async fn wrong_method(request: Request) -> Refusal {
     let path = request.uri().path();
-    let allowed = routes().into_iter().find(|(_, known, _)| *known == path).map_or("another method", |route| route.0);
+    let allowed =
+        routes().into_iter().find(|(_, known, _)| *known == path).map_or("another method", |route| route.0);
     Refusal(ApiError::method_not_allowed(request.method().as_str(), path, allowed))
 }
 
@@ -91,7 +96,7 @@ async fn complete(
     let request = CompletionRequest::parse(&body)?;
     service.check_model(&request.model)?;
     let tokens = service.prompt_tokens(request.prompt).await?;
-    let begun = service.begin(tokens, &request.options, arrived).await.map_err(blame_prompt)?;
+    let begun = service.begin(tokens, &request.options, arrived).await?;
     answer(Shape::Completion, service.head("cmpl", &name, request.model), begun, &request.options).await
 }
 
@@ -118,12 +123,6 @@ async fn answer(
         return Ok(answers::streamed(shape, head, begun, options.stream_options.include_usage));
     }
     answers::whole(shape, head, begun).await
-}
-
-/// A completion has no `messages` to blame.
-fn blame_prompt(Refusal(error): Refusal) -> Refusal {
-    let blamed = error.param.is_some();
-    Refusal(if blamed { error.with_param("prompt") } else { error })
 }
 
 async fn models(State(service): Shared) -> Json<ModelList> {

@@ -36,7 +36,11 @@ pub(super) struct Server {
 impl Server {
     /// Starts to accept.
     pub(super) fn start(listener: TcpListener, router: Router) -> Self {
-        let server = Self { tasks: TaskTracker::new(), drain: CancellationToken::new(), kill: CancellationToken::new() };
+        let server = Self {
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        };
         let executor = Owned { tasks: server.tasks.clone(), kill: server.kill.clone() };
         let mut builder = auto::Builder::new(executor);
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -102,7 +106,9 @@ impl Acceptor {
                 () = self.kill.cancelled() => return,
             };
             match accepted {
-                Ok(_) if self.tasks.len() > MAX_CONNECTIONS => tracing::warn!("too many connections; one was closed"),
+                Ok(_) if self.tasks.len() > MAX_CONNECTIONS => {
+                    tracing::warn!("too many connections; one was closed")
+                }
                 Ok((socket, _)) => self.serve(socket),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -137,4 +143,3 @@ impl Acceptor {
         self.tasks.spawn(self.kill.clone().run_until_cancelled_owned(connection));
     }
 }
-

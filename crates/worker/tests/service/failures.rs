@@ -23,8 +23,14 @@ async fn errors_have_their_status_code_and_param() {
     let (complete, chat) = ("/v1/completions", "/v1/chat/completions");
     let cases = [
         (complete, json!({ "model": "gpt-5", "prompt": "x" }), 404, "model_not_found", "model"),
-        (complete, json!({ "model": tiny, "prompt": long }), 400, "context_length_exceeded", "prompt"),
-        (complete, json!({ "model": tiny, "prompt": long, "max_tokens": 9 }), 400, "context_length_exceeded", "prompt"),
+        (complete, json!({ "model": tiny, "prompt": long }), 400, "context_length_exceeded", ""),
+        (
+            complete,
+            json!({ "model": tiny, "prompt": long, "max_tokens": 9 }),
+            400,
+            "context_length_exceeded",
+            "",
+        ),
         (complete, json!({ "model": tiny, "prompt": [4, 99_999] }), 400, "", "prompt"),
         (complete, json!({ "model": tiny, "prompt": "" }), 400, "", "prompt"),
         (complete, json!({ "model": tiny, "prompt": "x", "temperature": 3 }), 400, "", "temperature"),
@@ -36,7 +42,7 @@ async fn errors_have_their_status_code_and_param() {
             json!({ "model": tiny, "messages": [{ "role": "user", "content": prose(1, 3000) }] }),
             400,
             "context_length_exceeded",
-            "messages",
+            "",
         ),
         ("/v1/nothing", json!({}), 404, "unknown_url", ""),
         ("/v1/models", json!({}), 405, "method_not_allowed", ""),
@@ -45,7 +51,11 @@ async fn errors_have_their_status_code_and_param() {
     for (path, body, status, code, param) in cases {
         let (got, error) = error(world.post(path, &body).await).await;
         let word = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-        assert_eq!((got, word("code").as_str(), word("param").as_str()), (status, code, param), "{path}: {error}");
+        assert_eq!(
+            (got, word("code").as_str(), word("param").as_str()),
+            (status, code, param),
+            "{path}: {error}"
+        );
     }
     assert_eq!(world.worker.in_flight(), 0);
 }
@@ -91,12 +101,14 @@ async fn a_full_queue_says_when_to_come_back() {
 #[tokio::test]
 async fn a_request_id_is_kept_or_made() {
     let world = World::new().await;
-    let named = world.client().get(world.url("/version")).header("x-request-id", "mine-1").send().await.unwrap();
+    let named =
+        world.client().get(world.url("/version")).header("x-request-id", "mine-1").send().await.unwrap();
     assert_eq!(named.headers()["x-request-id"], "mine-1");
     let fresh = world.get("/version").await;
     assert_eq!(fresh.headers()["x-request-id"].len(), 36);
     let body = completion("x", json!({ "stream": true })).to_string();
-    let request = world.client().post(world.url("/v1/completions")).header("x-request-id", "mine-2").body(body);
+    let request =
+        world.client().post(world.url("/v1/completions")).header("x-request-id", "mine-2").body(body);
     let stream = request.send().await.unwrap().text().await.unwrap();
     assert_eq!(events(&stream)[0]["id"], "cmpl-mine-2");
 }

@@ -102,7 +102,11 @@ async fn workers_of_one_process_share_the_weights_and_nothing_else() {
 async fn a_taken_port_is_an_error_that_names_it() {
     let world = World::new().await;
     let address = world.worker.address();
-    let config = WorkerConfig { listen: address, model: WorkerModel::Loaded(world.worker.model()), ..Default::default() };
+    let config = WorkerConfig {
+        listen: address,
+        model: WorkerModel::Loaded(world.worker.model()),
+        ..Default::default()
+    };
     let error = start(config).await.unwrap_err();
     assert!(matches!(error, WorkerError::Listen { .. }));
     assert!(error.to_string().contains(&address.to_string()), "{error}");

@@ -30,7 +30,8 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut WorkerConfig)) -> Self {
-        let mut config = WorkerConfig { model: WorkerModel::Loaded(Arc::clone(&MODEL)), ..WorkerConfig::default() };
+        let mut config =
+            WorkerConfig { model: WorkerModel::Loaded(Arc::clone(&MODEL)), ..WorkerConfig::default() };
         change(&mut config);
         Self { worker: start(config).await.unwrap(), client: Client::new() }
     }
@@ -107,7 +108,8 @@ impl Completed {
 
 /// The JSON events of a stream that ended in `[DONE]`.
 pub(crate) fn events(stream: &str) -> Vec<Value> {
-    let data = |event: &str| event.strip_prefix("data: ").unwrap_or_else(|| panic!("not data: {event}")).to_owned();
+    let data =
+        |event: &str| event.strip_prefix("data: ").unwrap_or_else(|| panic!("not data: {event}")).to_owned();
     let mut events: Vec<String> = stream.trim_end().split("\n\n").map(data).collect();
     assert_eq!(events.pop().as_deref(), Some("[DONE]"), "in {stream}");
     events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()

@@ -1,5 +1,8 @@
 //! The engine under random arrivals, cancellations and a cache far too small, against a model that notices every mistake.
 
+mod thread;
+mod toy;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -7,68 +10,9 @@ use warmroute_kv::{BlockHash, Blocks, TokenId};
 use warmroute_openai::request::Sampling;
 use warmroute_openai::response::FinishReason;
 
+use self::toy::{BLOCK, Toy};
 use super::answer::Answer;
-use super::{AnswerOptions, Engine, Inference, Job, Limits, RequestId, Used};
-use crate::model::Span;
-
-const BLOCK: usize = 4;
-const VOCABULARY: u64 = 23;
-const END: TokenId = 0;
-
-/// "Logits" are a hash of all tokens of the sequence as read back from the cache slots: a wrong slot, a block evicted too early or
-/// a prefix of someone else's changes the answer. Slots start out poisoned.
-#[derive(Debug)]
-struct Toy {
-    store: Vec<TokenId>,
-    /// Per step, the tokens of each span.
-    spans: Vec<Vec<usize>>,
-}
-
-impl Toy {
-    fn new(capacity: Blocks) -> Self {
-        Self { store: vec![TokenId::MAX; capacity.get() * BLOCK], spans: Vec::new() }
-    }
-
-    fn row(tokens: impl Iterator<Item = TokenId>) -> Vec<f32> {
-        let seen: Vec<TokenId> = tokens.collect();
-        let state = BlockHash(1).next_tokens(&seen);
-        let logit = |token: u64| state.next_text(&token.to_le_bytes()).0 as f32;
-        (0..VOCABULARY).map(logit).collect()
-    }
-}
-
-impl Inference for Toy {
-    type Text = ();
-
-    fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Vec<f32>> {
-        self.spans.push(batch.iter().map(|span| span.tokens.len()).collect());
-        let place = |span: &Span<'_>, position: usize| span.slots[position / BLOCK].index() * BLOCK + position % BLOCK;
-        for span in batch {
-            for (position, token) in (span.start..).zip(span.tokens) {
-                self.store[place(span, position)] = *token;
-            }
-        }
-        let asked = batch.iter().filter(|span| span.logits);
-        asked
-            .map(|span| {
-                let known = span.start + span.tokens.len();
-                Self::row((0..known).map(|position| self.store[place(span, position)]))
-            })
-            .collect()
-    }
-
-    fn ends(&self, token: TokenId) -> bool {
-        token == END
-    }
-
-    fn text(&self, (): &mut (), token: TokenId) -> String {
-        char::from(b'a' + u8::try_from(token).unwrap()).to_string()
-    }
-
-    fn last_text(&self, (): &mut ()) -> String {
-        String::new()
-    }
-}
+use super::{AnswerOptions, Engine, Job, Limits, RequestId, Used};
 
 /// What a client got.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -162,7 +106,8 @@ fn a_job(longest: usize) -> impl Strategy<Value = Job> {
     let shape = (1..longest, 0_usize..30, 0_u32..3, 0_u32..4, 0_u64..2, 1_usize..12);
     (shape, stops, any::<bool>(), any::<bool>()).prop_map(
         move |((length, shared, family, branch, root, answer), stops, ignore_eos, greedy)| {
-            let token = |place: usize| family + if place < shared { 0 } else { 5 * branch } + place as u32 % 3;
+            let token =
+                |place: usize| family + if place < shared { 0 } else { 5 * branch } + place as u32 % 3;
             let sampling = if greedy { Sampling::GREEDY } else { Sampling::default() };
             let max_tokens = answer.min(longest - length);
             let options = AnswerOptions { sampling, seed: root, stops, max_tokens, ignore_eos };
@@ -250,7 +195,8 @@ fn an_answer_is_reused_as_part_of_the_next_prompt() {
     let mut run = Run::default();
     engine.submit(RequestId(0), job(0..6, 11));
     run.finish(&mut engine);
-    let conversation: Vec<TokenId> = (0..6).chain(run.got[&0].tokens.iter().copied()).chain([1, 2, 3]).collect();
+    let conversation: Vec<TokenId> =
+        (0..6).chain(run.got[&0].tokens.iter().copied()).chain([1, 2, 3]).collect();
     engine.submit(RequestId(1), job(conversation, 2));
     run.finish(&mut engine);
     assert_eq!(run.used[&1].cached, 16, "of 6 + 11 tokens all but the last were computed: four whole blocks");
@@ -265,7 +211,10 @@ fn another_salt_finds_nothing() {
     engine.submit(RequestId(1), Job { root: BlockHash(10), ..job(0..16, 1) });
     run.finish(&mut engine);
     assert_eq!(run.used[&1].cached, 0);
-    assert_eq!(run.got[&1].tokens, run.got[&0].tokens, "the namespace decides on sharing, never on the answer");
+    assert_eq!(
+        run.got[&1].tokens, run.got[&0].tokens,
+        "the namespace decides on sharing, never on the answer"
+    );
 }
 
 #[test]
@@ -278,6 +227,20 @@ fn equal_prompts_that_arrive_together_are_computed_once() {
     run.finish(&mut engine);
     let cached: Vec<usize> = run.used.values().map(|used| used.cached).collect();
     assert_eq!(cached, [0, 28, 28, 28], "the others waited for the first one's blocks");
+}
+
+#[test]
+fn a_request_that_waits_for_anothers_blocks_lets_others_pass() {
+    let mut engine = engine(limits(60));
+    let long = || job((0..60).map(|place| place % 7), 2);
+    engine.submit(RequestId(0), long());
+    engine.submit(RequestId(1), long());
+    engine.submit(RequestId(2), job([9, 9, 9], 2));
+    let mut run = Run::default();
+    run.step(&mut engine);
+    assert_eq!(run.got.keys().collect::<Vec<_>>(), [&2], "the short one has its first token");
+    run.finish(&mut engine);
+    assert_eq!(run.used[&1].cached, 56);
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! One source of arithmetic, compiled once per instruction set, chosen at run time.
 //!
-//! A [`Task`] is plain scalar-looking Rust over arrays of [`super::LANES`]; inlined into a function that has wider vectors
-//! switched on, the compiler turns it into those. This is the only place in the worker that needs `unsafe`.
+//! A [`Task`] is plain scalar-looking Rust over arrays of [`super::LANES`]; inlined into a function that has
+//! wider vectors switched on, the compiler turns it into those. This is the only place in the worker that
+//! needs `unsafe`.
 //!
 //! Results may differ between machines (with and without fused multiply-add) but never within one.
 
 /// What the arithmetic may assume about the machine it is compiled for.
 pub(in crate::model) trait Machine {
-    /// Whether a fused multiply-add is one instruction. Where it is not, `f32::mul_add` would be a library call.
+    /// Whether a fused multiply-add is one instruction. Where it is not, `f32::mul_add` would be a library
+    /// call.
     const FUSED: bool;
     /// Rows of accumulators (of [`super::LANES`] each) that fit the registers beside the operands.
     const TILE_ROWS: usize;
@@ -21,8 +23,8 @@ pub(in crate::model) trait Machine {
 
 /// A piece of arithmetic to be compiled for each machine.
 ///
-/// `run` and all it calls in its inner loops must be `#[inline(always)]`: a function that is not inlined is compiled for
-/// the baseline, and slow.
+/// `run` and all it calls in its inner loops must be `#[inline(always)]`: a function that is not inlined is
+/// compiled for the baseline, and slow.
 pub(in crate::model) trait Task {
     /// What the arithmetic returns.
     type Output;
@@ -63,7 +65,9 @@ mod x86 {
     }
 
     pub(super) fn has_avx2() -> bool {
-        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+        is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
     }
 
     pub(super) fn has_avx512() -> bool {
@@ -91,4 +95,24 @@ pub(in crate::model) fn dispatch<T: Task>(task: T) -> T::Output {
         }
     }
     task.run::<Portable>()
+}
+
+/// What `task` gives on each machine this one can stand in for, and whether that one fuses.
+#[cfg(test)]
+pub(in crate::model) fn on_each_machine<T: Task>(task: impl Fn() -> T) -> Vec<(bool, T::Output)> {
+    let mut outputs = vec![(Portable::FUSED, task().run::<Portable>())];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if x86::has_avx2() {
+            #[expect(unsafe_code, reason = "calling a function with target features from one without them")]
+            // SAFETY: `has_avx2` has just seen every feature the function enables.
+            outputs.push((true, unsafe { x86::avx2(task()) }));
+        }
+        if x86::has_avx512() {
+            #[expect(unsafe_code, reason = "calling a function with target features from one without them")]
+            // SAFETY: `has_avx512` has just seen every feature the function enables.
+            outputs.push((true, unsafe { x86::avx512(task()) }));
+        }
+    }
+    outputs
 }

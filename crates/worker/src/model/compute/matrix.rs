@@ -17,8 +17,8 @@ pub(in crate::model) enum Precision {
     Half,
 }
 
-/// Weights from `inputs` to `outputs`, in panels of [`LANES`] outputs: all inputs of the first panel, then the second.
-/// The last panel is padded with zeros.
+/// Weights from `inputs` to `outputs`, in panels of [`LANES`] outputs: all inputs of the first panel, then
+/// the second. The last panel is padded with zeros.
 #[derive(Debug)]
 pub(in crate::model) struct Matrix {
     inputs: usize,
@@ -32,11 +32,12 @@ enum Panels {
     Half(Vec<HalfLane>),
 }
 
-/// Rows worked on together are as many as fit this, about half a core's second-level cache: each panel passes over all
-/// of them, so they must stay near.
+/// Rows worked on together are as many as fit this, about half a core's second-level cache: each panel passes
+/// over all of them, so they must stay near.
 const NEAR_BYTES: usize = 512 << 10;
 
-/// With few rows their chains are too few to keep the multipliers busy; neighbouring panels add more.
+/// Up to this many rows have too few chains to keep the multipliers busy; neighbouring panels add more.
+const FEW_ROWS: usize = 3;
 const PANELS_ABREAST: usize = 4;
 
 impl Matrix {
@@ -117,31 +118,49 @@ impl<W: Weights> Task for Product<'_, W> {
         let mut row = 0;
         while row < rows.count() {
             let end = rows.count().min(row + near);
-            let abreast = if end - row < M::TILE_ROWS { PANELS_ABREAST } else { 1 };
+            let abreast = if end - row <= FEW_ROWS { PANELS_ABREAST } else { 1 };
             for (group, lanes) in lanes.chunks(inputs * abreast).enumerate() {
-                multiply::<M, W>(rows, row..end, lanes, products, group * abreast);
+                multiply::<M, W>(&Operands { rows, lanes, first: group * abreast }, row..end, products);
             }
             row = end;
         }
     }
 }
 
-/// Some rows times one or more neighbouring panels, of which the first is number `first`.
+/// What is multiplied: rows, and one or more neighbouring panels, of which the first is number `first` of the
+/// products.
+pub(in crate::model) struct Operands<'a, W> {
+    pub rows: &'a Rows,
+    pub lanes: &'a [W],
+    pub first: usize,
+}
+
+/// Some of the rows times the panels.
 #[inline(always)]
-pub(in crate::model) fn multiply<M: Machine, W: Weights>(rows: &Rows, range: Range<usize>, lanes: &[W], products: &mut Rows, first: usize) {
+pub(in crate::model) fn multiply<M: Machine, W: Weights>(
+    operands: &Operands<'_, W>,
+    range: Range<usize>,
+    products: &mut Rows,
+) {
     let mut row = range.start;
     let mut left = range.len();
     while left > 0 {
-        let done = if left >= 12 && M::TILE_ROWS >= 12 {
-            sweep::<M, W, 12, 1>(rows, row, lanes, products, first)
-        } else if left >= 6 && M::TILE_ROWS >= 6 {
-            sweep::<M, W, 6, 1>(rows, row, lanes, products, first)
-        } else if left >= 4 {
-            sweep::<M, W, 4, 1>(rows, row, lanes, products, first)
-        } else if left >= 2 {
-            sweep::<M, W, 2, 2>(rows, row, lanes, products, first)
-        } else {
-            sweep::<M, W, 1, 4>(rows, row, lanes, products, first)
+        // One sweep for whatever is left: a panel is widened once per sweep, and a batch of decodes or the
+        // last block of a prompt is a few rows only. A sweep of no rows does not come up; sizes a machine has
+        // no registers for fall away.
+        let done = match left.min(M::TILE_ROWS) {
+            12.. if M::TILE_ROWS >= 12 => sweep::<M, W, 12, 1>(operands, row, products),
+            11 if M::TILE_ROWS >= 12 => sweep::<M, W, 11, 1>(operands, row, products),
+            10 if M::TILE_ROWS >= 12 => sweep::<M, W, 10, 1>(operands, row, products),
+            9 if M::TILE_ROWS >= 12 => sweep::<M, W, 9, 1>(operands, row, products),
+            8 if M::TILE_ROWS >= 12 => sweep::<M, W, 8, 1>(operands, row, products),
+            7 if M::TILE_ROWS >= 12 => sweep::<M, W, 7, 1>(operands, row, products),
+            6 if M::TILE_ROWS >= 6 => sweep::<M, W, 6, 1>(operands, row, products),
+            5 if M::TILE_ROWS >= 6 => sweep::<M, W, 5, 1>(operands, row, products),
+            4 => sweep::<M, W, 4, 1>(operands, row, products),
+            3 => sweep::<M, W, 3, 2>(operands, row, products),
+            2 => sweep::<M, W, 2, 2>(operands, row, products),
+            _ => sweep::<M, W, 1, 4>(operands, row, products),
         };
         row += done;
         left -= done;
@@ -151,12 +170,11 @@ pub(in crate::model) fn multiply<M: Machine, W: Weights>(rows: &Rows, range: Ran
 /// `ROWS` rows times all panels in `lanes`, `PANELS` at a time while there are as many. Returns `ROWS`.
 #[inline(always)]
 fn sweep<M: Machine, W: Weights, const ROWS: usize, const PANELS: usize>(
-    rows: &Rows,
+    operands: &Operands<'_, W>,
     row: usize,
-    lanes: &[W],
     products: &mut Rows,
-    first: usize,
 ) -> usize {
+    let Operands { rows, lanes, first } = *operands;
     let inputs: [&[f32]; ROWS] = std::array::from_fn(|index| rows.row(row + index));
     let length = rows.width();
     let mut panel = first;
@@ -181,4 +199,81 @@ fn sweep<M: Machine, W: Weights, const ROWS: usize, const PANELS: usize>(
         panel += 1;
     }
     ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+    use crate::model::compute::dispatch::on_each_machine;
+
+    /// Numbers without a pattern, of few enough digits to be exact in half precision.
+    fn number(seed: usize) -> f32 {
+        (seed.wrapping_mul(2_654_435_761) >> 7 & 1023) as f32 / 512.0 - 1.0
+    }
+
+    #[test]
+    fn every_finite_half_widens_exactly() {
+        for bits in (0..=u16::MAX).filter(|bits| f16::from_bits(*bits).is_finite()) {
+            assert_eq!(
+                HalfLane([bits; LANES]).widen(),
+                [f16::from_bits(bits).to_f32(); LANES],
+                "{bits:#06x}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_product_is_one_chain_in_ascending_order_on_every_machine() {
+        for (count, inputs, outputs) in
+            [(1, 5, 3), (2, 48, 211), (3, 17, 80), (7, 64, 96), (12, 33, 31), (61, 48, 144)]
+        {
+            for precision in [Precision::Single, Precision::Half] {
+                let weight = |k: usize, n: usize| number(k * 1_000 + n);
+                let matrix = Matrix::pack((inputs, outputs), precision, weight);
+                let mut rows = Rows::default();
+                rows.reshape(count, inputs);
+                for row in 0..count {
+                    rows.row_mut(row)
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(k, value)| *value = number(row * 77 + k) * 0.7);
+                }
+                let products = on_each_machine(|| Whole { matrix: &matrix, rows: &rows });
+                for (fused, products) in products {
+                    for (row, n) in (0..count).flat_map(|row| (0..outputs).map(move |n| (row, n))) {
+                        let chain = (0..inputs).fold(0.0, |sum, k| {
+                            let (input, weight) = (rows.row(row)[k], weight(k, n));
+                            if fused { input.mul_add(weight, sum) } else { input * weight + sum }
+                        });
+                        assert_eq!(products.row(row)[n], chain, "{count}x{inputs}x{outputs} at {row}, {n}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A product with its own place for the answer, to be run on any machine.
+    struct Whole<'a> {
+        matrix: &'a Matrix,
+        rows: &'a Rows,
+    }
+
+    impl Task for Whole<'_> {
+        type Output = Rows;
+
+        #[inline(always)]
+        fn run<M: Machine>(self) -> Rows {
+            let mut products = Rows::default();
+            products.reshape(self.rows.count(), self.matrix.outputs);
+            match &self.matrix.panels {
+                Panels::Single(lanes) => {
+                    Product { lanes, rows: self.rows, products: &mut products }.run::<M>()
+                }
+                Panels::Half(lanes) => Product { lanes, rows: self.rows, products: &mut products }.run::<M>(),
+            }
+            products
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod rows;
 mod tile;
 
 pub(super) use dispatch::{Machine, Task, dispatch};
-pub(super) use matrix::{Matrix, Precision, multiply};
+pub(super) use matrix::{Matrix, Operands, Precision, multiply};
 pub(super) use pointwise::{Activation, Norm, softmax};
 pub(super) use rows::Rows;
 pub(super) use tile::{LANES, Lane, accumulate};

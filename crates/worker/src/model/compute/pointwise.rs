@@ -1,7 +1,7 @@
 //! Exponential, activations and norms, written so that the compiler can vectorise them.
 //!
-//! Sums run in [`LANES`] chains by position in the row and are folded in a fixed order: like the matrix product, a row's
-//! result depends on that row alone.
+//! Sums run in [`LANES`] chains by position in the row and are folded in a fixed order: like the matrix
+//! product, a row's result depends on that row alone.
 
 use super::dispatch::{Machine, Task, dispatch};
 use super::rows::Rows;
@@ -12,7 +12,7 @@ use super::tile::LANES;
 pub(super) fn exp<M: Machine>(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 87.0);
     let rounded = M::mul_add(x, std::f32::consts::LOG2_E, ROUND);
@@ -35,7 +35,7 @@ fn silu<M: Machine>(x: f32) -> f32 {
 /// GPT-2's `gelu_new`, 0.5 x (1 + tanh(u)), in the equal form x / (1 + e^-2u).
 #[inline(always)]
 fn gelu<M: Machine>(x: f32) -> f32 {
-    const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769;
     let u = TWICE_ROOT_2_OVER_PI * M::mul_add(0.044_715 * x * x, x, x);
     x / (1.0 + exp::<M>(-u))
 }
@@ -56,8 +56,8 @@ pub(super) fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum()
 }
 
-/// Turns the first `length` scores of a row into weights, e^(score - highest), and the rest into exact zeros. Returns the
-/// sum of the weights.
+/// Turns the first `length` scores of a row into weights, e^(score - highest), and the rest into exact zeros.
+/// Returns the sum of the weights.
 #[inline(always)]
 pub(in crate::model) fn softmax<M: Machine>(scores: &mut [f32], length: usize) -> f32 {
     let (seen, unseen) = scores.split_at_mut(length);

@@ -12,7 +12,8 @@ pub(in crate::model) struct Rows {
 }
 
 impl Rows {
-    /// Makes this `count` rows of `width`. What the rows hold is left over from earlier and must be overwritten.
+    /// Makes this `count` rows of `width`. What the rows hold is left over from earlier and must be
+    /// overwritten.
     pub(in crate::model) fn reshape(&mut self, count: usize, width: usize) {
         self.count = count;
         self.width = width;
@@ -39,7 +40,16 @@ impl Rows {
         &mut self.data[index * self.stride..][..self.width]
     }
 
-    /// `LANES` outputs of `rows` rows starting at `first`, the panel numbered `panel`: for the kernel to write.
+    /// Drops all rows but these, which must ascend.
+    pub(in crate::model) fn keep(&mut self, kept: &[usize]) {
+        for (to, from) in kept.iter().enumerate() {
+            debug_assert!(to <= *from && *from < self.count);
+            self.data.copy_within(from * self.stride..(from + 1) * self.stride, to * self.stride);
+        }
+        self.count = kept.len();
+    }
+
+    /// The outputs of panel number `panel` in a row: for the kernel to write.
     #[inline(always)]
     pub(super) fn panel_mut(&mut self, row: usize, panel: usize) -> &mut [f32; LANES] {
         let start = row * self.stride + panel * LANES;

@@ -1,15 +1,16 @@
 //! The inner kernel: a few rows times one panel of [`LANES`] outputs.
 //!
-//! Every output is **one** chain of multiply-adds over the inputs in ascending order, whatever the number of rows worked
-//! on together, so a row's result never depends on its neighbours. Speed comes from having many such chains in flight,
-//! not from splitting one.
+//! Every output is **one** chain of multiply-adds over the inputs in ascending order, whatever the number of
+//! rows worked on together, so a row's result never depends on its neighbours. Speed comes from having many
+//! such chains in flight, not from splitting one.
 
 use super::dispatch::Machine;
 
 /// Outputs computed side by side: one AVX-512 register, two AVX2, four SSE or NEON.
 pub(in crate::model) const LANES: usize = 16;
 
-/// The operands of [`LANES`] outputs for one input; aligned so that a vector load never straddles cache lines.
+/// The operands of [`LANES`] outputs for one input; aligned so that a vector load never straddles cache
+/// lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(64))]
 pub(in crate::model) struct Lane(pub [f32; LANES]);
@@ -33,9 +34,10 @@ impl Weights for Lane {
 }
 
 impl Weights for HalfLane {
-    /// Exact for every finite half: the bits, moved to a single's place, are a number 2^112 too small (subnormals
-    /// included). Infinities and NaN come out wrong, which is why packing refuses them. Written in integer operations
-    /// because the compiler vectorises those on any machine and a call to a converter it could not inline.
+    /// Exact for every finite half: the bits, moved to a single's place, are a number 2^112 too small
+    /// (subnormals included). Infinities and NaN come out wrong, which is why packing refuses them. Written
+    /// in integer operations because the compiler vectorises those on any machine and a call to a converter
+    /// it could not inline.
     #[inline(always)]
     fn widen(&self) -> [f32; LANES] {
         let mut wide = [0.0; LANES];

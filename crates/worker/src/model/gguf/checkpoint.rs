@@ -1,8 +1,8 @@
 //! A GGUF file's tensors under the hub's names and in the hub's layouts.
 //!
-//! llama.cpp's converter renames tensors, transposes GPT-2's `Conv1D` weights, and reorders the rows of Llama's query and
-//! key projections, because its rotary positions pair neighbouring dimensions where the hub's pair the two halves. All of
-//! that is undone here, so that the model builders know one form only.
+//! llama.cpp's converter renames tensors, transposes GPT-2's `Conv1D` weights, and reorders the rows of
+//! Llama's query and key projections, because its rotary positions pair neighbouring dimensions where the
+//! hub's pair the two halves. All of that is undone here, so that the model builders know one form only.
 
 use std::collections::BTreeMap;
 
@@ -107,8 +107,9 @@ fn paired_by_halves(tensor: Tensor, heads: usize) -> Tensor {
         return tensor;
     }
     let half = rows / heads / 2;
-    let order = (0..heads)
-        .flat_map(|head| (0..2).flat_map(move |odd| (0..half).map(move |pair| (head * half + pair) * 2 + odd)));
+    let order = (0..heads).flat_map(|head| {
+        (0..2).flat_map(move |odd| (0..half).map(move |pair| (head * half + pair) * 2 + odd))
+    });
     let values = order.flat_map(|row| tensor.values[row * columns..][..columns].iter().copied()).collect();
     Tensor { values, ..tensor }
 }
@@ -121,7 +122,10 @@ mod tests {
     #[test]
     fn names_of_layers_and_of_the_rest_are_translated() {
         let translated = |name| translate(name).map(|(theirs, _)| theirs);
-        assert_eq!(translated("model.layers.12.mlp.down_proj.weight").as_deref(), Some("blk.12.ffn_down.weight"));
+        assert_eq!(
+            translated("model.layers.12.mlp.down_proj.weight").as_deref(),
+            Some("blk.12.ffn_down.weight")
+        );
         assert_eq!(translated("h.0.attn.c_attn.bias").as_deref(), Some("blk.0.attn_qkv.bias"));
         assert_eq!(translated("ln_f.bias").as_deref(), Some("output_norm.bias"));
         assert_eq!(translated("transformer.wpe.weight"), None);

@@ -1,8 +1,8 @@
 //! The head of a GGUF file: metadata and where each tensor lies.
 //!
-//! The bytes are a stranger's. Nothing is allocated for a count before the file is known to be long enough to hold that
-//! many, nesting is refused, and every offset is checked here, so that what comes after may trust it.
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
+//! The bytes are a stranger's. Nothing is allocated for a count before the file is known to be long enough to
+//! hold that many, nesting is refused, and every offset is checked here, so that what comes after may trust
+//! it. Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -174,7 +174,8 @@ impl<R: Read> Reader<R> {
         }
         let kind = self.u32()?;
         let count = self.u64()?;
-        // Any element takes at least a byte; a value in memory is 32 times that, the worst of what a file can cost us.
+        // Any element takes at least a byte; a value in memory is 32 times that, the worst of what a file can
+        // cost us.
         let count = self.expect(count, 1, "array")?;
         (0..count).map(|_| self.scalar(key, kind)).collect()
     }

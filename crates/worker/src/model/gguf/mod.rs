@@ -66,7 +66,9 @@ impl<'a> Metadata<'a> {
     }
 
     fn texts(&self, key: &str) -> Result<Vec<&'a str>, LoadError> {
-        let Some(Value::Array(values)) = self.entries.get(key) else { return Err(self.missing(key, "array")) };
+        let Some(Value::Array(values)) = self.entries.get(key) else {
+            return Err(self.missing(key, "array"));
+        };
         let texts = values.iter().map(|value| match value {
             Value::Text(text) => Some(text.as_str()),
             _ => None,
@@ -124,7 +126,8 @@ impl<'a> Metadata<'a> {
 fn architecture(metadata: &Metadata<'_>, header: &Header) -> Result<Architecture, LoadError> {
     let tied = !header.tensors.contains_key("output.weight");
     let embedding = header.tensors.get("token_embd.weight").and_then(|place| place.shape.first());
-    let vocabulary = *embedding.ok_or_else(|| LoadError::malformed(metadata.file, "it has no token_embd.weight"))?;
+    let vocabulary =
+        *embedding.ok_or_else(|| LoadError::malformed(metadata.file, "it has no token_embd.weight"))?;
     match metadata.text("general.architecture")? {
         "llama" => llama(metadata, header, vocabulary, tied).map(Architecture::Llama),
         "gpt2" => gpt2(metadata, vocabulary, tied).map(Architecture::Gpt2),

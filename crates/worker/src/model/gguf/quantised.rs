@@ -101,8 +101,8 @@ fn half(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Sixteen bytes of two numbers each: the low halves are the first sixteen numbers, the high ones the rest. A fifth bit of
-/// each may be in `high`, in order.
+/// Sixteen bytes of two numbers each: the low halves are the first sixteen numbers, the high ones the rest. A
+/// fifth bit of each may be in `high`, in order.
 fn nibbles(low: &[u8], high: Option<&[u8]>, place: impl Fn(f32) -> f32, wide: &mut Vec<f32>) {
     for index in 0..32 {
         let nibble = if index < 16 { low[index] & 15 } else { low[index - 16] >> 4 };

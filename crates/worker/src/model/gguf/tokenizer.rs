@@ -38,7 +38,8 @@ pub(super) fn build(metadata: &Metadata<'_>) -> Result<Tokenizer, LoadError> {
         "model": { "type": "BPE", "vocab": vocabulary, "merges": merges },
     });
     let bytes = serde_json::to_vec(&description).map_err(|error| LoadError::malformed(file, error))?;
-    Tokenizer::from_bytes(bytes).map_err(|error| LoadError::malformed(file, format!("its tokenizer: {error}")))
+    Tokenizer::from_bytes(bytes)
+        .map_err(|error| LoadError::malformed(file, format!("its tokenizer: {error}")))
 }
 
 fn added_token(id: u32, token: &str, special: bool) -> Value {
@@ -68,7 +69,9 @@ fn splitter(metadata: &Metadata<'_>) -> Result<Value, LoadError> {
 fn beginning(metadata: &Metadata<'_>, tokens: &[&str]) -> Value {
     let asked = metadata.flag("tokenizer.ggml.add_bos_token");
     let token = metadata.id("tokenizer.ggml.bos_token_id").filter(|_| asked);
-    let Some((id, token)) = token.and_then(|id| Some((id, *tokens.get(id as usize)?))) else { return Value::Null };
+    let Some((id, token)) = token.and_then(|id| Some((id, *tokens.get(id as usize)?))) else {
+        return Value::Null;
+    };
     let sequence = json!({ "Sequence": { "id": "A", "type_id": 0 } });
     let special = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
     json!({

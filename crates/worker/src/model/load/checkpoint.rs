@@ -105,19 +105,34 @@ impl Parts<'_> {
     }
 
     /// An embedding of `count` rows.
-    pub(in crate::model) fn embedding(&self, name: &str, count: usize, width: usize) -> Result<Matrix, LoadError> {
+    pub(in crate::model) fn embedding(
+        &self,
+        name: &str,
+        count: usize,
+        width: usize,
+    ) -> Result<Matrix, LoadError> {
         self.matrix(name, (width, count), Layout::OutputRows)
     }
 
     /// A layer norm.
-    pub(in crate::model) fn layer_norm(&self, name: &str, width: usize, epsilon: f32) -> Result<Norm, LoadError> {
+    pub(in crate::model) fn layer_norm(
+        &self,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+    ) -> Result<Norm, LoadError> {
         let weight = self.vector(&format!("{name}.weight"), width)?;
         let bias = Some(self.vector(&format!("{name}.bias"), width)?);
         Ok(Norm { weight, bias, epsilon })
     }
 
     /// An RMS norm.
-    pub(in crate::model) fn rms_norm(&self, name: &str, width: usize, epsilon: f32) -> Result<Norm, LoadError> {
+    pub(in crate::model) fn rms_norm(
+        &self,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+    ) -> Result<Norm, LoadError> {
         Ok(Norm { weight: self.vector(&format!("{name}.weight"), width)?, bias: None, epsilon })
     }
 }

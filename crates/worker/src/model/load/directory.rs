@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoint;
 use super::files::Files;
 use super::gpt2::Gpt2Config;
 use super::llama::LlamaConfig;
-use super::safetensors::Shards;
+use super::shards::Shards;
 use crate::model::{ChatTemplate, LoadedModel, Model, TextCodec};
 
 /// What a configuration describes, told by its `model_type`.
@@ -35,7 +35,11 @@ impl Architecture {
     }
 
     /// Reads the weights.
-    pub(in crate::model) fn build(&self, file: &str, checkpoint: &dyn Checkpoint) -> Result<Model, LoadError> {
+    pub(in crate::model) fn build(
+        &self,
+        file: &str,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Model, LoadError> {
         match self {
             Self::Gpt2(config) => config.build(file, checkpoint),
             Self::Llama(config) => config.build(file, checkpoint),
@@ -72,7 +76,7 @@ enum SpecialToken {
 }
 
 impl SpecialToken {
-    fn into_text(self) -> String {
+    fn text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Object { content: text } => text,
         }
@@ -97,7 +101,9 @@ impl Templates {
     fn into_text(self) -> Option<String> {
         match self {
             Self::One(text) => Some(text),
-            Self::Several(named) => named.into_iter().find(|one| one.name == "default").map(|one| one.template),
+            Self::Several(named) => {
+                named.into_iter().find(|one| one.name == "default").map(|one| one.template)
+            }
         }
     }
 }
@@ -117,7 +123,7 @@ pub(super) fn load(name: &str, files: &Files) -> Result<LoadedModel, LoadError> 
     let (file, bytes) = files.need("tokenizer.json")?;
     let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| LoadError::malformed(&file, error))?;
     let tokenizer = TextCodec::new(tokenizer).map_err(|error| LoadError::malformed(&file, error))?;
-    let tokenizer_config: TokenizerConfig = match files.read("tokenizer_config.json")? {
+    let settings: TokenizerConfig = match files.read("tokenizer_config.json")? {
         Some((file, bytes)) => parse(&file, &bytes)?,
         None => TokenizerConfig::default(),
     };
@@ -126,25 +132,43 @@ pub(super) fn load(name: &str, files: &Files) -> Result<LoadedModel, LoadError> 
         let reason = format!("it has {} tokens, the model {}", tokenizer.vocabulary(), model.vocabulary());
         return Err(LoadError::malformed(&file, reason));
     }
-    let mut eos = ids(&config["eos_token_id"]);
+    let eos_token = settings.eos_token.as_ref().and_then(|token| tokenizer.token(token.text()));
+    let eos = ends(files, &config, eos_token)?;
+    let template = template(files, settings)?;
+    Ok(LoadedModel {
+        name: name.to_owned(),
+        context: architecture.context(),
+        model,
+        tokenizer,
+        template,
+        eos,
+    })
+}
+
+/// Every token that ends an answer: each of three files may name some.
+fn ends(files: &Files, config: &Value, named: Option<TokenId>) -> Result<Vec<TokenId>, LoadError> {
+    let mut ends = ids(&config["eos_token_id"]);
     if let Some((file, bytes)) = files.read("generation_config.json")? {
-        eos.extend(ids(&parse::<Value>(&file, &bytes)?["eos_token_id"]));
+        ends.extend(ids(&parse::<Value>(&file, &bytes)?["eos_token_id"]));
     }
-    let eos_token = tokenizer_config.eos_token.map(SpecialToken::into_text).unwrap_or_default();
-    eos.extend(tokenizer.token(&eos_token));
-    eos.sort_unstable();
-    eos.dedup();
-    let template = match files.read("chat_template.jinja")? {
-        Some((file, bytes)) => Some(String::from_utf8(bytes).map_err(|error| LoadError::malformed(&file, error))?),
-        None => tokenizer_config.chat_template.and_then(Templates::into_text),
+    ends.extend(named);
+    ends.sort_unstable();
+    ends.dedup();
+    Ok(ends)
+}
+
+/// The chat template, from its own file or the tokenizer's settings.
+fn template(files: &Files, settings: TokenizerConfig) -> Result<ChatTemplate, LoadError> {
+    let source = match files.read("chat_template.jinja")? {
+        Some((file, bytes)) => {
+            Some(String::from_utf8(bytes).map_err(|error| LoadError::malformed(&file, error))?)
+        }
+        None => settings.chat_template.and_then(Templates::into_text),
     };
-    let bos_token = tokenizer_config.bos_token.map(SpecialToken::into_text).unwrap_or_default();
-    let template = match template {
-        Some(source) => ChatTemplate::new(source, bos_token, eos_token)
-            .map_err(|error| LoadError::malformed(&format!("{}: chat template", files.place()), error))?,
-        None => ChatTemplate::plain(),
-    };
-    Ok(LoadedModel { name: name.to_owned(), context: architecture.context(), model, tokenizer, template, eos })
+    let Some(source) = source else { return Ok(ChatTemplate::plain()) };
+    let text = |token: Option<SpecialToken>| token.map(|token| token.text().to_owned()).unwrap_or_default();
+    ChatTemplate::new(source, text(settings.bos_token), text(settings.eos_token))
+        .map_err(|error| LoadError::malformed(&format!("{}: chat template", files.place()), error))
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(file: &str, bytes: &[u8]) -> Result<T, LoadError> {

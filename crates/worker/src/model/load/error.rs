@@ -12,7 +12,10 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// A file that must be there is not.
-    #[error("{place} has no {file}; hint: a model directory needs config.json, model.safetensors and tokenizer.json")]
+    #[error(
+        "{place} has no {file}; hint: a model directory needs config.json, model.safetensors and \
+         tokenizer.json"
+    )]
     MissingFile {
         /// The directory or repository.
         place: String,
@@ -29,8 +32,8 @@ pub enum LoadError {
     },
     /// A tensor the architecture needs is not in the file.
     #[error(
-        "{file} has no tensor {tensor}, expected with shape {expected:?}; hint: the checkpoint is of another architecture \
-         than its configuration says, or was saved without a part"
+        "{file} has no tensor {tensor}, expected with shape {expected:?}; hint: the checkpoint is of another \
+         architecture than its configuration says, or was saved without a part"
     )]
     MissingTensor {
         /// The file.
@@ -42,8 +45,8 @@ pub enum LoadError {
     },
     /// A tensor has another shape than the configuration says.
     #[error(
-        "{file}: tensor {tensor} has shape {found:?}, expected {expected:?}; hint: weights and configuration are of \
-         different models"
+        "{file}: tensor {tensor} has shape {found:?}, expected {expected:?}; hint: weights and \
+         configuration are of different models"
     )]
     TensorShape {
         /// The file.
@@ -57,8 +60,8 @@ pub enum LoadError {
     },
     /// A tensor holds a number arithmetic cannot go on from.
     #[error(
-        "{file}: tensor {tensor} holds an infinity, a NaN or a number beyond its precision; hint: the weights are damaged, \
-         fetch the file again"
+        "{file}: tensor {tensor} holds an infinity, a NaN or a number beyond its precision; hint: the \
+         weights are damaged, fetch the file again"
     )]
     NotFinite {
         /// The file.
@@ -67,7 +70,10 @@ pub enum LoadError {
         tensor: String,
     },
     /// A model this worker cannot compute.
-    #[error("{file}: {what} is not supported; hint: this worker runs GPT-2 and Llama models without scaled rotary positions")]
+    #[error(
+        "{file}: {what} is not supported; hint: this worker runs GPT-2 and Llama models without scaled \
+         rotary positions"
+    )]
     Unsupported {
         /// The file that asks for it.
         file: String,
@@ -76,8 +82,8 @@ pub enum LoadError {
     },
     /// The hub did not give a model.
     #[error(
-        "cannot fetch {name} from the model hub: {reason}; hint: offline, use `embedded`, a model directory or a .gguf file, \
-         or fill the hub's cache (HF_HOME) beforehand; HF_ENDPOINT names a mirror"
+        "cannot fetch {name} from the model hub: {reason}; hint: offline, use `embedded`, a model \
+         directory or a .gguf file, or fill the hub's cache (HF_HOME) beforehand; HF_ENDPOINT names a mirror"
     )]
     Hub {
         /// The model asked for.

@@ -28,10 +28,9 @@ impl Files {
     /// A file, if it is there.
     pub(super) fn open(&self, name: &str) -> Result<Option<Blob>, LoadError> {
         match self {
-            Self::Embedded(files) => Ok(files
-                .iter()
-                .find(|(file, _)| *file == name)
-                .map(|(file, bytes)| Blob { name: format!("embedded {file}"), content: Content::Static(bytes) })),
+            Self::Embedded(files) => Ok(files.iter().find(|(file, _)| *file == name).map(|(file, bytes)| {
+                Blob { name: format!("embedded {file}"), content: Content::Static(bytes) }
+            })),
             Self::Directory(path) => match Blob::open(&path.join(name)) {
                 Ok(blob) => Ok(Some(blob)),
                 Err(LoadError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),

@@ -1,12 +1,12 @@
 //! GPT-2: learned positions, layer norms, biases everywhere, one head width for queries and keys.
 //!
-//! Tensor names as in the hub's checkpoints, with or without `transformer.` before them. Their causal mask buffers
-//! (`attn.bias`, `attn.masked_bias`) are not weights and are never asked for.
+//! Tensor names as in the hub's checkpoints, with or without `transformer.` before them. Their causal mask
+//! buffers (`attn.bias`, `attn.masked_bias`) are not weights and are never asked for.
 
 use serde::Deserialize;
 
-use super::{LoadError, SIZE_LIMIT};
 use super::checkpoint::{Checkpoint, Layout, Parts};
+use super::{LoadError, SIZE_LIMIT};
 use crate::model::compute::Activation;
 use crate::model::decoder::{Layer, Linear, Model, Positions};
 use crate::model::store::KvShape;
@@ -46,7 +46,11 @@ fn yes() -> bool {
 
 impl Gpt2Config {
     /// Reads the model from a checkpoint.
-    pub(in crate::model) fn build(&self, file: &str, checkpoint: &dyn Checkpoint) -> Result<Model, LoadError> {
+    pub(in crate::model) fn build(
+        &self,
+        file: &str,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Model, LoadError> {
         self.check(file)?;
         let bare = checkpoint.tensor("wpe.weight")?.is_some();
         let parts = Parts { checkpoint, prefix: if bare { "" } else { "transformer." } };
@@ -76,8 +80,13 @@ impl Gpt2Config {
             return Err(LoadError::unsupported(file, "a GPT-2 variant with other attention scaling"));
         }
         let sizes = [self.vocab_size, self.n_positions, self.n_embd, self.n_layer, self.n_head];
-        if sizes.iter().any(|size| *size == 0 || *size > SIZE_LIMIT) || !self.n_embd.is_multiple_of(self.n_head) {
-            return Err(LoadError::malformed(file, "a size is zero or absurd, or n_embd is not a multiple of n_head"));
+        if sizes.iter().any(|size| *size == 0 || *size > SIZE_LIMIT)
+            || !self.n_embd.is_multiple_of(self.n_head)
+        {
+            return Err(LoadError::malformed(
+                file,
+                "a size is zero or absurd, or n_embd is not a multiple of n_head",
+            ));
         }
         Ok(())
     }
@@ -86,10 +95,12 @@ impl Gpt2Config {
         let width = self.n_embd;
         let inner = self.n_inner.unwrap_or(4 * width);
         let linear = |name: &str, inputs: usize, outputs: usize| -> Result<Linear, LoadError> {
-            let matrix = parts.matrix(&format!("h.{layer}.{name}.weight"), (inputs, outputs), Layout::InputRows)?;
+            let matrix =
+                parts.matrix(&format!("h.{layer}.{name}.weight"), (inputs, outputs), Layout::InputRows)?;
             Ok(Linear { matrix, bias: Some(parts.vector(&format!("h.{layer}.{name}.bias"), outputs)?) })
         };
-        let norm = |name: &str| parts.layer_norm(&format!("h.{layer}.{name}"), width, self.layer_norm_epsilon);
+        let norm =
+            |name: &str| parts.layer_norm(&format!("h.{layer}.{name}"), width, self.layer_norm_epsilon);
         Ok(Layer {
             attention_norm: norm("ln_1")?,
             attention_in: linear("attn.c_attn", width, 3 * width)?,

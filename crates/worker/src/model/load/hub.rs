@@ -1,7 +1,7 @@
 //! Models by their name on the Hugging Face hub, through its own client and cache.
 //!
-//! `HF_ENDPOINT` names another server and `HF_HOME` another cache, as everywhere in that world. A model that is whole in
-//! the cache is used without asking anybody, so a worker that has run once starts offline.
+//! `HF_ENDPOINT` names another server and `HF_HOME` another cache, as everywhere in that world. A model that
+//! is whole in the cache is used without asking anybody, so a worker that has run once starts offline.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,13 @@ use serde_json::Value;
 use super::LoadError;
 
 /// Files besides the weights, most of which a model may lack.
-const SMALL_FILES: [&str; 5] =
-    ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const SMALL_FILES: [&str; 5] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -31,7 +36,8 @@ pub(super) fn fetch(name: &str) -> Result<PathBuf, LoadError> {
     download(&api.model(name.to_owned())).map_err(fail)
 }
 
-/// `model` or `owner/model`, of the characters the hub allows; so that no name walks out of the cache's directory.
+/// `model` or `owner/model`, of the characters the hub allows; so that no name walks out of the cache's
+/// directory.
 fn is_name(name: &str) -> bool {
     let part = |part: &str| {
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&letter);
@@ -58,8 +64,11 @@ fn cached(cache: &Cache, name: &str) -> Option<PathBuf> {
 /// The files an index names.
 fn shards(index: &Path) -> Option<Vec<String>> {
     let index: Value = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
-    let mut names: Vec<String> =
-        index["weight_map"].as_object()?.values().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+    let mut names: Vec<String> = index["weight_map"]
+        .as_object()?
+        .values()
+        .filter_map(|name| Some(name.as_str()?.to_owned()))
+        .collect();
     names.sort_unstable();
     names.dedup();
     Some(names)
@@ -119,14 +128,16 @@ mod tests {
             }
         }
         let path = request.split(' ').nth(1).unwrap_or_default();
-        let siblings: Vec<_> = EMBEDDED.1.iter().map(|(name, _)| serde_json::json!({ "rfilename": name })).collect();
+        let siblings: Vec<_> =
+            EMBEDDED.1.iter().map(|(name, _)| serde_json::json!({ "rfilename": name })).collect();
         let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
         let content = match path.strip_prefix("/someone/tiny/resolve/main/") {
             Some(file) => EMBEDDED.1.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes),
             None => path.starts_with("/api/models/someone/tiny").then_some(info.as_bytes()),
         };
         let Some(content) = content else {
-            return stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            return stream
+                .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         };
         let (from, to) = range.unwrap_or_default();
         let from = from.parse().unwrap_or(0);
@@ -134,7 +145,8 @@ mod tests {
         let part = content.get(from..to).unwrap_or_default();
         write!(
             stream,
-            "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{}/{}\r\netag: \"{:x}\"\r\n\
+            "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{}/{}\r\n\
+             etag: \"{:x}\"\r\n\
              x-repo-commit: {COMMIT}\r\nconnection: close\r\n\r\n",
             part.len(),
             to.saturating_sub(1),
@@ -158,7 +170,8 @@ mod tests {
         // The thread ends with the test process: it owns nothing that outlives it.
         std::thread::spawn(move || serve(listener));
         let home = empty_directory("hub");
-        let builder = ApiBuilder::new().with_endpoint(endpoint).with_cache_dir(home.clone()).with_progress(false);
+        let builder =
+            ApiBuilder::new().with_endpoint(endpoint).with_cache_dir(home.clone()).with_progress(false);
         let api = builder.build().expect("a client");
 
         let directory = download(&api.model("someone/tiny".to_owned())).expect("the hub has it");
@@ -176,7 +189,10 @@ mod tests {
     fn names_that_are_no_hub_names_are_refused_before_anyone_is_asked() {
         for name in ["../secret", "a/b/c", "", "a/..", "./models", "/etc", "a b"] {
             let error = fetch(name).expect_err("not a name").to_string();
-            assert!(error.contains("neither an existing path nor") && error.contains("hint: offline"), "{error}");
+            assert!(
+                error.contains("neither an existing path nor") && error.contains("hint: offline"),
+                "{error}"
+            );
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{LoadError, SIZE_LIMIT};
 use super::checkpoint::{Checkpoint, Layout, Parts};
+use super::{LoadError, SIZE_LIMIT};
 use crate::model::compute::Activation;
 use crate::model::decoder::{Layer, Linear, Model, Positions};
 use crate::model::rotary::Rotary;
@@ -63,7 +63,11 @@ impl LlamaConfig {
     }
 
     /// Reads the model from a checkpoint.
-    pub(in crate::model) fn build(&self, file: &str, checkpoint: &dyn Checkpoint) -> Result<Model, LoadError> {
+    pub(in crate::model) fn build(
+        &self,
+        file: &str,
+        checkpoint: &dyn Checkpoint,
+    ) -> Result<Model, LoadError> {
         self.check(file)?;
         let parts = Parts { checkpoint, prefix: "model." };
         let width = self.hidden_size;
@@ -121,7 +125,8 @@ impl LlamaConfig {
         {
             return Err(LoadError::malformed(
                 file,
-                "a size is zero or absurd, the head width is odd, or the key-value heads do not divide the heads",
+                "a size is zero or absurd, the head width is odd, or the key-value heads do not divide the \
+                 heads",
             ));
         }
         Ok(())

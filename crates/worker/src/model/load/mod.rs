@@ -7,7 +7,7 @@ mod files;
 mod gpt2;
 mod hub;
 mod llama;
-mod safetensors;
+mod shards;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,10 @@ const EMBEDDED: (&str, &[(&str, &[u8])]) = (
         ("config.json", include_bytes!("../../../../../models/warmroute-tiny/config.json")),
         ("model.safetensors", include_bytes!("../../../../../models/warmroute-tiny/model.safetensors")),
         ("tokenizer.json", include_bytes!("../../../../../models/warmroute-tiny/tokenizer.json")),
-        ("tokenizer_config.json", include_bytes!("../../../../../models/warmroute-tiny/tokenizer_config.json")),
+        (
+            "tokenizer_config.json",
+            include_bytes!("../../../../../models/warmroute-tiny/tokenizer_config.json"),
+        ),
     ],
 );
 
@@ -76,7 +79,10 @@ pub fn load(source: &ModelSource) -> Result<LoadedModel, LoadError> {
 fn single_file(path: &Path) -> Result<LoadedModel, LoadError> {
     let blob = Blob::open(path)?;
     if !gguf::recognises(&blob) {
-        return Err(LoadError::malformed(blob.name(), "a model is a directory or a GGUF file, and this is neither"));
+        return Err(LoadError::malformed(
+            blob.name(),
+            "a model is a directory or a GGUF file, and this is neither",
+        ));
     }
     gguf::load(base_name(path), &blob)
 }
@@ -93,3 +99,6 @@ fn base_name(path: &Path) -> String {
 pub(super) fn network(directory: &Path) -> Result<super::Model, LoadError> {
     Ok(directory::load_network(&Files::Directory(directory.to_owned()))?.2)
 }
+
+#[cfg(test)]
+mod tests;

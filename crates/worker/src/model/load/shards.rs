@@ -1,4 +1,5 @@
-//! Checkpoints in safetensors files, one or a set of shards. Only headers are kept; a tensor is read when asked for.
+//! Checkpoints in safetensors files, one or a set of shards. Only headers are kept; a tensor is read when
+//! asked for.
 
 use std::collections::BTreeMap;
 
@@ -54,9 +55,13 @@ impl Shards {
         let shards = names.into_iter().map(|name| {
             // The index is a stranger's: it may not point out of the directory.
             if name.contains(['/', '\\']) {
-                return Err(LoadError::malformed(index.name(), format!("shard {name:?} is not a plain file name")));
+                return Err(LoadError::malformed(
+                    index.name(),
+                    format!("shard {name:?} is not a plain file name"),
+                ));
             }
-            let missing = || LoadError::malformed(index.name(), format!("it names {name}, which is not there"));
+            let missing =
+                || LoadError::malformed(index.name(), format!("it names {name}, which is not there"));
             Shard::open(files.open(name)?.ok_or_else(missing)?)
         });
         Ok(Self { files: shards.collect::<Result<_, _>>()?, name: index.name().to_owned() })
@@ -104,13 +109,19 @@ impl Shard {
         let bytes = self.blob.read(self.start + start as u64, end - start)?;
         let halves = || bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
         let (values, precision) = match info.dtype {
-            Dtype::F32 => {
-                (bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(), Precision::Single)
-            }
+            Dtype::F32 => (
+                bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+                Precision::Single,
+            ),
             Dtype::F16 => (halves().map(f16::from_bits).collect::<Vec<_>>().to_f32_vec(), Precision::Half),
-            Dtype::BF16 => (halves().map(bf16::from_bits).collect::<Vec<_>>().to_f32_vec(), Precision::Single),
+            Dtype::BF16 => {
+                (halves().map(bf16::from_bits).collect::<Vec<_>>().to_f32_vec(), Precision::Single)
+            }
             other => {
-                return Err(LoadError::unsupported(self.blob.name(), format!("tensor {name} of type {other:?}")));
+                return Err(LoadError::unsupported(
+                    self.blob.name(),
+                    format!("tensor {name} of type {other:?}"),
+                ));
             }
         };
         Ok(Tensor { shape: info.shape.clone(), values, precision })

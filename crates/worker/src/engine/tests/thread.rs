@@ -1,0 +1,86 @@
+//! The engine's thread: what its clients see when they are slow, gone, too many, or when it dies.
+
+use std::time::Instant;
+
+use super::toy::Toy;
+use super::{job, limits, uncached};
+use crate::engine::{EngineHandle, Inference, Metrics, Refused};
+use crate::model::Span;
+
+fn handle<M: Inference<Text: Send> + Send + 'static>(model: M, max_waiting: usize) -> EngineHandle {
+    let limits = limits(20);
+    EngineHandle::start(model, limits, max_waiting, Metrics::new("toy", &limits)).unwrap()
+}
+
+/// A model that breaks at its first step.
+struct Doomed;
+
+impl Inference for Doomed {
+    type Text = ();
+
+    fn forward(&mut self, _: &[Span<'_>]) -> Vec<Vec<f32>> {
+        panic!("this panic is part of a test");
+    }
+
+    fn ends(&self, _: u32) -> bool {
+        false
+    }
+
+    fn text(&self, (): &mut (), _: u32) -> String {
+        String::new()
+    }
+
+    fn last_text(&self, (): &mut ()) -> String {
+        String::new()
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_never_reads_stalls_nobody_and_loses_nothing() {
+    let engine = handle(Toy::new(limits(20).capacity), 4);
+    let mut slow = engine.submit(job([1, 2, 3], 30), Instant::now()).unwrap();
+    let mut quick = engine.submit(job([4, 5, 6], 40), Instant::now()).unwrap();
+    while quick.recv().await.is_some() {}
+    engine.gate().empty().await;
+    let mut text = String::new();
+    while let Some(update) = slow.recv().await {
+        text += &update.text;
+    }
+    assert_eq!(text, uncached(&job([1, 2, 3], 30)).text);
+}
+
+#[tokio::test]
+async fn a_job_too_many_is_refused_before_it_waits() {
+    let engine = handle(Toy::new(limits(20).capacity), 0);
+    let held: Vec<_> = (0..limits(20).max_running).map(|_| engine.gate().enter().unwrap()).collect();
+    let refused = engine.submit(job([1], 1), Instant::now()).unwrap_err();
+    assert_eq!(refused, Refused::Full { in_flight: held.len() });
+    drop(held);
+    assert!(engine.submit(job([1], 1), Instant::now()).is_ok());
+}
+
+#[tokio::test]
+async fn a_dead_engine_ends_its_answers_and_takes_no_more() {
+    let engine = handle(Doomed, 4);
+    let mut updates = engine.submit(job([1, 2, 3], 30), Instant::now()).unwrap();
+    assert!(updates.recv().await.is_none(), "an end without a finish");
+    engine.stopped().await;
+    engine.gate().empty().await;
+    assert!(!engine.is_alive());
+    assert_eq!(engine.submit(job([1], 1), Instant::now()).unwrap_err(), Refused::Stopped);
+    assert_eq!(engine.clear_cache().await, Err(Refused::Stopped));
+}
+
+#[tokio::test]
+async fn a_stopped_engine_drops_what_is_in_flight() {
+    let engine = handle(Toy::new(limits(20).capacity), 4);
+    let mut updates = engine.submit(job([1, 2, 3], 70), Instant::now()).unwrap();
+    updates.recv().await.unwrap();
+    engine.stop();
+    engine.stopped().await;
+    engine.gate().empty().await;
+    let idle = handle(Toy::new(limits(20).capacity), 4);
+    idle.stop();
+    idle.stopped().await;
+    assert!(!engine.is_alive() && !idle.is_alive());
+}
