@@ -28,6 +28,5 @@ RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/warmroute war
 COPY --from=build /build/target/release/warmroute /usr/local/bin/warmroute
 USER warmroute
 WORKDIR /var/lib/warmroute
-EXPOSE 8000
 ENTRYPOINT ["warmroute"]
 CMD ["--help"]

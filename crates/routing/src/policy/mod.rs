@@ -1,6 +1,6 @@
 //! Policies: rules that choose one of the workers that take requests.
 //!
-//! A policy is one file and one word in [`policies!`]. Flags, help, config, metric labels, reference pages, benches and
+//! A policy is one file and one word in `policies!`. Flags, help, config, metric labels, reference pages, benches and
 //! the conformance tests derive from [`POLICIES`]. A comparison policy that is not shipped is a [`PolicyInfo`] elsewhere.
 
 mod config;
