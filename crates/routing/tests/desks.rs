@@ -172,6 +172,18 @@ fn run_desks(policy: &str, seed: u64, common: usize, publishes: Publishes) -> Ou
     World::new(policy, 3, capacity, publishes).run(prompts, 4)
 }
 
+/// One client leaves no request in flight to tell workers apart, and one worker alone held the first words of all prompts:
+/// it got every desk, and lost each before its next question.
+#[test]
+fn a_few_common_tokens_do_not_draw_every_prompt_to_one_worker() {
+    for seed in 0..20 {
+        let (prompts, capacity) = desks(seed, 30);
+        let outcome = World::new("cache_aware", 3, capacity, Publishes::Nothing).run(prompts, 1);
+        assert!(outcome.busiest_over_mean() <= 1.25, "seed {seed}: {outcome:?}");
+        assert!(outcome.of_oracle() >= 0.95, "seed {seed}: {:.3} of {outcome:?}", outcome.of_oracle());
+    }
+}
+
 /// Twenty seeds, since the order of the first visits decides how well twelve desks can be shared out: the mean must be
 /// near the oracle, and no seed far from it.
 #[test]

@@ -9,6 +9,7 @@ mod gate;
 mod inference;
 mod metrics;
 mod plan;
+mod priority;
 mod sampling;
 mod sequence;
 mod stop;

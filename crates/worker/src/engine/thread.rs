@@ -18,6 +18,7 @@ use super::batch::{Engine, Limits, StepReport, Update};
 use super::gate::{Gate, Pass};
 use super::inference::Inference;
 use super::metrics::Metrics;
+use super::priority::step_back;
 use super::sequence::{Job, RequestId};
 
 /// Batches of cache events kept for a listener that lags; what is older is lost, and the listener can tell by the number.
@@ -106,7 +107,10 @@ impl EngineHandle {
             kv_batches: handle.kv_batches.clone(),
             stop: Arc::clone(&handle.stop),
         };
-        std::thread::Builder::new().name("inference".to_owned()).spawn(move || shell.run(inbox))?;
+        std::thread::Builder::new().name("inference".to_owned()).spawn(move || {
+            step_back();
+            shell.run(inbox);
+        })?;
         Ok(handle)
     }
 
