@@ -9,15 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// How to log.
 #[derive(Args)]
 pub(crate) struct Logging {
-    /// What to log: a level, or levels by module such as `info,warmroute_routing=trace`
-    #[arg(
-        long = "log",
-        global = true,
-        value_name = "FILTER",
-        env = "WARMROUTE_LOG",
-        default_value = "warn,warmroute_gateway=info,warmroute_worker=info,warmroute=info"
-    )]
-    filter: String,
+    /// What to log: a level, or levels by module such as `info,warmroute_gateway=debug` [default: info for services, else warn]
+    #[arg(long = "log", global = true, value_name = "FILTER", env = "WARMROUTE_LOG")]
+    filter: Option<String>,
     /// How log lines look
     #[arg(long = "log-format", global = true, value_enum, env = "WARMROUTE_LOG_FORMAT", default_value_t = Format::Text)]
     format: Format,
@@ -32,10 +26,11 @@ enum Format {
 }
 
 impl Logging {
-    /// Starts logging for the rest of the process.
-    pub(crate) fn start(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.filter).with_context(|| {
-            format!("`{}` is no log filter; hint: try `info` or `warmroute_gateway=debug`", self.filter)
+    /// Starts logging for the rest of the process, at `usual` unless the user says otherwise.
+    pub(crate) fn start(&self, usual: &str) -> anyhow::Result<()> {
+        let filter = self.filter.as_deref().unwrap_or(usual);
+        let filter = EnvFilter::try_new(filter).with_context(|| {
+            format!("`{filter}` is no log filter; hint: try `info` or `warmroute_gateway=debug`")
         })?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = match self.format {

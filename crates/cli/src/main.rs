@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A cache-aware router for LLM inference: each request goes to the worker that already holds its prompt.
 #[derive(Parser)]
-#[command(version, propagate_version = true, max_term_width = 120, after_help = EXIT_CODES)]
+#[command(name = "warmroute", version, propagate_version = true, max_term_width = 120, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
     logging: Logging,
@@ -33,7 +33,7 @@ struct Arguments {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done and all well; 1 failed, or done with failed requests or wrong answers; 2 wrong usage.
-Every flag can be set in the environment as well, as its help shows; the flag wins.";
+Most flags can be set in the environment as well, as their help shows; the flag wins.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -42,6 +42,16 @@ enum Command {
     Worker(worker::Flags),
     Bench(bench::Flags),
     Health(health::Flags),
+}
+
+impl Command {
+    /// Services tell what they do; the others print it.
+    fn usual_log(&self) -> &'static str {
+        match self {
+            Self::Gateway(_) | Self::Worker(_) => "info",
+            Self::Demo(_) | Self::Bench(_) | Self::Health(_) => "warn",
+        }
+    }
 }
 
 /// How a subcommand that did not fail ended.
@@ -55,15 +65,25 @@ enum Verdict {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = arguments.logging.start().and_then(|()| run(arguments.command));
+    let outcome =
+        arguments.logging.start(arguments.command.usual_log()).and_then(|()| run(arguments.command));
     match outcome {
         Ok(Verdict::Well) => ExitCode::SUCCESS,
         Ok(Verdict::Unwell) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, each said once: some messages quote their cause, some leave it to whoever prints them.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 fn run(command: Command) -> anyhow::Result<Verdict> {
@@ -87,6 +107,16 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_cause_that_is_quoted_already_is_not_said_again() {
+        let inner = std::io::Error::other("disk on fire");
+        assert_eq!(told(&anyhow::Error::new(inner).context("cannot write")), "cannot write: disk on fire");
+        assert_eq!(
+            told(&anyhow::anyhow!("disk on fire").context("no: disk on fire; hint: run")),
+            "no: disk on fire; hint: run"
+        );
+    }
 
     #[test]
     fn the_flags_of_all_subcommands_fit_together() {

@@ -1,5 +1,7 @@
 //! The built binary as its users meet it: help, mistakes, taken ports, health checks, and a whole small demo.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene should stop")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};

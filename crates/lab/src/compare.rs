@@ -85,9 +85,7 @@ pub enum LabError {
         source: FleetError,
     },
     /// Without the right answer nothing can be judged.
-    #[error(
-        "there is no uncached answer to request {request} of {workload}: {source}; hint: ask the worker for it by hand"
-    )]
+    #[error("there is no uncached answer to request {request} of {workload}: {source}")]
     NoReference {
         /// The workload.
         workload: &'static str,

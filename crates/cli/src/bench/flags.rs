@@ -44,14 +44,19 @@ impl LoadFlags {
 
     /// Writes the workloads asked for, in the order they run.
     pub(crate) async fn build(&self, ruler: &Ruler) -> Result<Vec<Workload>, WorkloadError> {
-        let shape =
-            Shape { seed: self.seed, desks: self.desks, questions: self.questions, ..Shape::default() };
         let asked: Vec<Kind> = self.workloads.iter().flat_map(|kinds| kinds.0.iter().copied()).collect();
         let mut workloads = Vec::new();
         for kind in Kind::ALL.into_iter().filter(|kind| asked.contains(kind)) {
-            workloads.push(Workload::build(kind, &shape, ruler).await?);
+            workloads.push(self.build_one(kind, ruler).await?);
         }
         Ok(workloads)
+    }
+
+    /// Writes one workload, asked for or not.
+    pub(crate) async fn build_one(&self, kind: Kind, ruler: &Ruler) -> Result<Workload, WorkloadError> {
+        let shape =
+            Shape { seed: self.seed, desks: self.desks, questions: self.questions, ..Shape::default() };
+        Workload::build(kind, &shape, ruler).await
     }
 }
 

@@ -25,6 +25,10 @@ mod local;
 /// Share of the desks' system prompts that each worker's cache holds.
 const CACHE_SHARE: f64 = 0.4;
 
+/// How much longer another workload's longest prompt may be than the desks': both are cut to the same range, so up to all
+/// of it, 400 tokens.
+const PREAMBLE_ROOM: Tokens = Tokens(400);
+
 /// The policy ratios are against.
 const FIRST: &str = "random";
 
@@ -57,7 +61,9 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<Verdict> {
     let scout = Workers::scout(&model).await?;
     let scale = ruler(&scout, &model.name).await?;
     let workloads = flags.load.build(&scale).await?;
-    let cache = cache_tokens(&workloads, &scale, Tokens(flags.load.max_tokens)).await?;
+    // The desks decide, also when they are not run: a fleet that is left to serve should have room for real prompts.
+    let desks = flags.load.build_one(Kind::Desks, &scale).await?;
+    let cache = cache_tokens(&desks, &scale, Tokens(flags.load.max_tokens)).await?;
     scout.stop().await;
 
     let workers = Workers::start(&model, cache, ports).await?;
@@ -80,15 +86,11 @@ async fn ruler(workers: &Workers, model: &str) -> anyhow::Result<Ruler> {
     Ok(Ruler::of(Server::new(first), model).await?)
 }
 
-/// The size of each worker's cache: [`CACHE_SHARE`] of the desks' prompts, and room for one request in any case.
-async fn cache_tokens(workloads: &[Workload], ruler: &Ruler, answer: Tokens) -> anyhow::Result<Tokens> {
-    let desks = workloads.iter().find(|workload| workload.kind == Kind::Desks).or(workloads.last());
-    let share = desks.map_or(0.0, |workload| workload.set.as_f64() * CACHE_SHARE);
-    let mut needed = Tokens(share.ceil() as u32);
-    for workload in workloads {
-        needed = needed.max(workload.longest(ruler).await? + answer);
-    }
-    Ok(Tokens::of(needed.get().next_multiple_of(BLOCK_TOKENS)))
+/// The size of each worker's cache: [`CACHE_SHARE`] of the desks' prompts, and room for a request of any workload.
+async fn cache_tokens(desks: &Workload, ruler: &Ruler, answer: Tokens) -> anyhow::Result<Tokens> {
+    let share = Tokens((desks.set.as_f64() * CACHE_SHARE).ceil() as u32);
+    let longest = desks.longest(ruler).await? + answer + PREAMBLE_ROOM;
+    Ok(Tokens::of(share.max(longest).get().next_multiple_of(BLOCK_TOKENS)))
 }
 
 async fn measure(
@@ -160,9 +162,9 @@ mod tests {
         let shape = warmroute_lab::workload::Shape::default();
         let desks = Workload::build(Kind::Desks, &shape, &Ruler::Estimate).await.unwrap();
         let share = (desks.set.as_f64() * 0.4).ceil();
-        let cache = cache_tokens(&[desks.clone()], &Ruler::Estimate, Tokens(16)).await.unwrap();
+        let cache = cache_tokens(&desks, &Ruler::Estimate, Tokens(16)).await.unwrap();
         assert!(cache.as_f64() >= share && cache.as_f64() < share + 16.0 && cache.0 % 16 == 0);
-        let large = cache_tokens(&[desks], &Ruler::Estimate, Tokens(10_000)).await.unwrap();
+        let large = cache_tokens(&desks, &Ruler::Estimate, Tokens(10_000)).await.unwrap();
         assert!(large > Tokens(10_500));
     }
 }

@@ -63,7 +63,12 @@ pub(super) async fn ask(load: &Load, order: &Order<'_>) -> Result<Answer, Failur
         Ok(outcome) => outcome,
         Err(_) => {
             let seconds = load.timeout.as_secs_f64();
-            Err(Failure { status: None, message: format!("no complete answer within {seconds} s") })
+            Err(Failure {
+                status: None,
+                message: format!(
+                    "no complete answer within {seconds} s; hint: allow more time, or ask for less"
+                ),
+            })
         }
     }
 }
@@ -111,7 +116,9 @@ async fn exchange(server: &Server, path: &'static str, body: Bytes) -> Result<An
 fn finish(draft: Draft, latency: Duration, worker: Option<String>) -> Result<Answer, Failure> {
     // A stream that merely stops looks like a short answer: only [DONE] tells the two apart.
     if !draft.done {
-        return Err(failure("the stream stopped without its end, data: [DONE]".to_owned()));
+        return Err(failure(
+            "the stream stopped without its end, data: [DONE]; hint: see the server's log".to_owned(),
+        ));
     }
     Ok(Answer {
         ttft: draft.first_text.unwrap_or(latency),

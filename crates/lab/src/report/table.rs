@@ -12,7 +12,7 @@ type Column = (&'static str, fn(&PolicyReport) -> String);
 /// The columns, in order; two-line headings keep the table narrow.
 const COLUMNS: &[Column] = &[
     ("policy", |row| row.policy.clone()),
-    ("re-\nquests", |row| row.requests.to_string()),
+    ("sent", |row| row.requests.to_string()),
     ("latency\nmean", |row| figure(row.latency_ms, |times| times.mean)),
     ("latency\nP95", |row| figure(row.latency_ms, |times| times.p95)),
     ("TTFT\nmean", |row| figure(row.ttft_ms, |times| times.mean)),
@@ -21,7 +21,7 @@ const COLUMNS: &[Column] = &[
     ("TTFT\nwarm", |row| figure(row.ttft_warm_ms, |times| times.mean)),
     ("hit\nrate", |row| percent(Some(row.hit_rate))),
     ("oracle\nrate", |row| percent(row.oracle_hit_rate)),
-    ("busiest\n/ mean", |row| row.busiest_over_mean.map_or_else(unknown, |ratio| format!("{ratio:.2}"))),
+    ("busy/\nmean", |row| row.busiest_over_mean.map_or_else(unknown, |ratio| format!("{ratio:.2}"))),
     ("speed-\nup", |row| times(row.speedup)),
     ("TTFT\ngain", |row| times(row.ttft_speedup)),
     ("warm\ngain", |row| times(row.ttft_warm_speedup)),
@@ -94,7 +94,7 @@ fn conclusion(workload: &WorkloadReport) -> String {
     if let (true, Some(gain), Some(warm)) =
         (workload.policies.len() > 1, last.ttft_speedup, last.ttft_warm_speedup)
     {
-        let _ = write!(subject, " against {}", first.policy);
+        let _ = write!(subject, " vs {}", first.policy);
         parts.push(format!("TTFT {gain:.1}x better, warm {warm:.1}x"));
     }
     if let Some(oracle) = last.oracle_hit_rate.filter(|oracle| *oracle > 0.0) {
@@ -118,7 +118,8 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn times(ratio: Option<f64>) -> String {
-    ratio.map_or_else(unknown, |ratio| format!("{ratio:.2}x"))
+    let show = |ratio: f64| if ratio < 9.95 { format!("{ratio:.2}x") } else { format!("{ratio:.1}x") };
+    ratio.map_or_else(unknown, show)
 }
 
 fn unknown() -> String {
@@ -131,11 +132,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_fits_120_columns_and_quotes_failures() {
-        let text = render(&example());
+    fn the_table_fits_120_columns_with_the_longest_figures() {
+        let mut report = example();
+        let long = Some(Summary { mean: 999.9, p50: 999.9, p95: 123_456.7 });
+        for row in &mut report.workloads[0].policies {
+            row.policy = "power_of_two".to_owned();
+            (row.latency_ms, row.ttft_ms, row.ttft_warm_ms) = (long, long, long);
+            (row.speedup, row.ttft_speedup, row.ttft_warm_speedup) = (Some(12.3), Some(12.3), Some(12.3));
+            (row.requests, row.answers, row.answers_equal) = (288, 288, 288);
+        }
+        let text = render(&report);
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    }
+
+    #[test]
+    fn failures_are_quoted_under_their_table() {
+        let text = render(&example());
         assert!(text.contains("cache_aware: 1 of 4 failed: the worker is gone"), "{text}");
-        assert!(text.contains("cache_aware against random: TTFT 2.0x better, warm 2.7x; "), "{text}");
+        assert!(text.contains("cache_aware vs random: TTFT 2.0x better, warm 2.7x; "), "{text}");
         assert!(!text.contains('\u{1b}'), "no colour");
     }
 
