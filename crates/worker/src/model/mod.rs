@@ -9,6 +9,7 @@ mod attention;
 mod compute;
 mod decoder;
 pub mod gguf;
+mod lines;
 mod load;
 mod rotary;
 mod store;

@@ -3,10 +3,16 @@
 use tokenizers::Tokenizer;
 use warmroute_kv::TokenId;
 
+use super::lines::{LineCache, cuts_at_lines};
+
 /// A model's tokenizer.
 #[derive(Debug)]
 pub struct TextCodec {
     tokenizer: Tokenizer,
+    /// For tokenizers whose texts can be tokenized line by line.
+    lines: Option<LineCache>,
+    /// Whether a raw prompt gets special tokens around it.
+    surrounds: bool,
 }
 
 /// A text or token the tokenizer cannot handle.
@@ -30,17 +36,26 @@ impl TextCodec {
     pub(super) fn new(mut tokenizer: Tokenizer) -> Result<Self, TextError> {
         tokenizer.with_truncation(None)?;
         tokenizer.with_padding(None);
-        Ok(Self { tokenizer })
+        let lines = cuts_at_lines(&tokenizer).then(LineCache::default);
+        let surrounds = !tokenizer.encode_fast("", true)?.get_ids().is_empty();
+        Ok(Self { tokenizer, lines, surrounds })
     }
 
     /// Token ids of a raw prompt, with the special tokens (such as BOS) the model expects around it.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        Ok(self.tokenizer.encode_fast(text, true)?.get_ids().to_vec())
+        if self.surrounds { self.encode(text, true) } else { self.encode_rendered(text) }
     }
 
     /// Token ids of a rendered chat: the template has already written the special tokens.
     pub fn encode_rendered(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
+        match &self.lines {
+            Some(lines) => lines.encode(text, |line| self.encode(line, false)),
+            None => self.encode(text, false),
+        }
+    }
+
+    fn encode(&self, text: &str, surround: bool) -> Result<Vec<TokenId>, TextError> {
+        Ok(self.tokenizer.encode_fast(text, surround)?.get_ids().to_vec())
     }
 
     /// The text of `tokens` without special tokens.
@@ -68,7 +83,7 @@ impl TextCodec {
 ///
 /// Tokens are decoded together with the ones just before them, because some tokenizers spell a token
 /// differently at the start of a text. What ends in U+FFFD is held back, since the next token may complete
-/// it; but no more than [`UNFINISHED`] of them, since a UTF-8 character lacks at most three bytes.
+/// it; but no more than three of them, since a UTF-8 character lacks at most three bytes.
 #[derive(Debug, Default)]
 pub struct TextStream {
     /// Tokens decoded together: the ones of the last emitted piece, then the ones not yet settled.
@@ -127,6 +142,18 @@ mod tests {
 
     fn codec() -> TextCodec {
         load(&ModelSource::Embedded).expect("the embedded model loads").tokenizer
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_has_the_tokens_of_its_lines(text in "([a-zé' .,!]{0,9}[\\n \\t0-9]{0,3}(<\\|endoftext\\|>)?){0,12}") {
+            let codec = codec();
+            prop_assert!(codec.lines.is_some() && !codec.surrounds);
+            for _ in 0..2 {
+                let whole = codec.encode(&text, true).expect("encodes");
+                prop_assert_eq!(codec.encode_prompt(&text).expect("encodes"), whole, "{:?}", &text);
+            }
+        }
     }
 
     fn streamed(codec: &TextCodec, tokens: &[TokenId]) -> (Vec<String>, String) {
