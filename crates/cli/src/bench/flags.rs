@@ -25,7 +25,7 @@ pub(crate) struct LoadFlags {
     /// Questions asked of each desk
     #[arg(long, value_name = "COUNT", env = "WARMROUTE_QUESTIONS", default_value_t = Shape::default().questions)]
     questions: usize,
-    /// Requests in flight at once, instead of each workload's own number (phrases 1, the others 4)
+    /// Requests in flight at once, instead of each workload's own number (phrases 1, the others 2)
     #[arg(long, value_name = "CLIENTS", env = "WARMROUTE_CONCURRENCY", value_parser = at_least_one)]
     pub(crate) concurrency: Option<usize>,
     /// Tokens each request is answered with, at most
@@ -72,7 +72,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|count| *count > 0)
-        .ok_or_else(|| "at least one is needed; hint: --concurrency 4".to_owned())
+        .ok_or_else(|| "at least one is needed; hint: --concurrency 2".to_owned())
 }
 
 /// Policies as one flag lists them.

@@ -28,9 +28,9 @@ mod vocabulary;
 /// Times each phrase is sent, as in the proof of concept.
 const PHRASE_TRIALS: usize = 3;
 
-/// Clients of the workloads with desks: one more than the demo's workers, so that a queue forms somewhere at all times
-/// but a policy that spreads well keeps it short.
-const DESK_CLIENTS: usize = 4;
+/// As many as a small machine has cores: the demo's workers share them, and with more clients the tables would show the wait for
+/// a core instead of the caches.
+const DESK_CLIENTS: usize = 2;
 
 /// The workloads there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
