@@ -250,7 +250,7 @@ mod tests {
     use warmroute_kv::Blocks;
 
     use super::*;
-    use crate::stand_in::{Behaviour, StandIn};
+    use crate::tests::stand_in::{Behaviour, StandIn};
     use crate::workload::{Kind, Shape};
 
     /// A fleet of one worker that is its own gateway; the policies are names only.

@@ -19,4 +19,4 @@ pub use compare::{Fleet, LabError, Plan, compare};
 pub use report::Report;
 
 #[cfg(test)]
-mod stand_in;
+mod tests;

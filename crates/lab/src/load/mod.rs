@@ -111,7 +111,7 @@ impl Load {
 mod tests {
     use super::*;
     use crate::ruler::Ruler;
-    use crate::stand_in::{Behaviour, StandIn};
+    use crate::tests::stand_in::{Behaviour, StandIn};
     use crate::workload::{Kind, Shape, Workload};
 
     async fn desks() -> Workload {

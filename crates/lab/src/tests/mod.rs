@@ -1,0 +1,3 @@
+//! What only the tests of this crate use.
+
+pub(crate) mod stand_in;
