@@ -54,7 +54,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["bench"], "--compare"),
         (&["bench", "--url", "https://a:1"], "it does not start with http://"),
         (&["demo", "--workload", "desk"], "hint: phrases, desks, preamble or all"),
-        (&["demo", "--concurrency", "0"], "hint: --concurrency 4"),
+        (&["demo", "--concurrency", "0"], "hint: --concurrency 2"),
     ] {
         let said = fails(arguments, 2);
         assert!(said.contains(expected), "{arguments:?}: expected `{expected}` in: {said}");
