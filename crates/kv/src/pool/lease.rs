@@ -15,8 +15,8 @@ impl Slot {
 
 /// The blocks of one running request, in prompt order: shared ones, then private ones.
 ///
-/// It must be given back to the pool it came from; dropping it would keep its blocks held for ever, so in development
-/// builds of the pool's owners a lease that is not released shows as blocks missing from `available`.
+/// It must be given back to the pool it came from: dropped instead, it would keep its blocks held for ever, since a lease
+/// cannot reach its pool.
 #[derive(Debug)]
 #[must_use = "a lease that is not released keeps its blocks for ever"]
 pub struct Lease {
