@@ -12,7 +12,10 @@ pub mod machine;
 pub mod oracle;
 pub mod progress;
 pub mod report;
+pub mod rivals;
 pub mod ruler;
+pub mod simulate;
+pub mod traffic;
 pub mod workload;
 
 pub use compare::{Fleet, LabError, Plan, compare};

@@ -38,13 +38,24 @@ pub struct Request<'a> {
     pub output: Tokens,
     /// The first characters of the prompt's text, for policies that look at nothing else. May be empty.
     pub text: &'a str,
+    /// A hash of whatever names the conversation or user: a header, or a field of the body.
+    pub session: Option<u64>,
 }
 
 impl<'a> Request<'a> {
     /// A request of whole 16-token blocks, to be refined by struct update.
     pub const fn new(root: BlockHash, blocks: &'a [BlockHash]) -> Self {
         let prompt = blocks.len() * 16;
-        Self { root, blocks, unit: Unit::Tokens, prompt, block: 16, output: Tokens::ZERO, text: "" }
+        Self {
+            root,
+            blocks,
+            unit: Unit::Tokens,
+            prompt,
+            block: 16,
+            output: Tokens::ZERO,
+            text: "",
+            session: None,
+        }
     }
 }
 

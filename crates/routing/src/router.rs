@@ -9,7 +9,7 @@ use crate::chance::Chance;
 use crate::event::{Event, Usage};
 use crate::fleet::{Fleet, State, Worker, WorkerView};
 use crate::index::Index;
-use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
+use crate::policy::{Candidate, Candidates, Choice, Occasion, Policy, PolicyConfig};
 use crate::request::{BookingId, Decision, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
 use crate::time::Time;
@@ -59,11 +59,14 @@ impl Router {
     /// If no worker takes requests.
     pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
         let candidates = self.candidates(request, now);
-        let Choice { worker, reason } = match Candidates::new(&candidates) {
-            None => return Err(self.nobody()),
-            Some(only) if only.count() == 1 => Choice { worker: only.nth(0).worker, reason: Reason::Only },
-            Some(several) => self.policy.choose(request, several, &mut self.chance),
-        };
+        let Choice { worker, reason } =
+            match Candidates::new(&candidates, Occasion { now, remembered: Tokens::ZERO }) {
+                None => return Err(self.nobody()),
+                Some(only) if only.count() == 1 => {
+                    Choice { worker: only.nth(0).worker, reason: Reason::Only }
+                }
+                Some(several) => self.policy.choose(request, several, &mut self.chance),
+            };
         let chosen = candidates.iter().find(|candidate| candidate.worker == worker);
         let overlap = chosen.expect("a policy chooses one of the candidates").overlap;
         let booking = Booking::new(request, &self.scale, worker, overlap);
@@ -130,8 +133,12 @@ impl Router {
                 uncached: prompt - overlap,
                 in_flight: worker.in_flight,
                 queued: worker.queued,
+                wait_s: worker.queued.as_f64() * 1e-4,
+                token_s: 1e-4,
                 recent: worker.recent.at(now),
                 fill: self.fill(id, worker, Some(request)),
+                active: Tokens::ZERO,
+                capacity: worker.spec.capacity,
                 last_chosen: worker.last_chosen,
             }
         };

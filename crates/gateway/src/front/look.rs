@@ -63,6 +63,7 @@ impl Look<'_> {
             block: self.block_bytes,
             output: self.output,
             text: &self.text,
+            session: None,
         }
     }
 }

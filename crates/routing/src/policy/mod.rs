@@ -12,6 +12,7 @@ use warmroute_kv::Tokens;
 pub use self::config::{BadPolicy, OptionInfo, Options, PolicyConfig};
 use crate::chance::Chance;
 use crate::request::{Reason, Request, WorkerId};
+use crate::time::Time;
 
 /// Declares the shipped policies: their modules, and the list that everything else is derived from.
 macro_rules! policies {
@@ -65,37 +66,67 @@ pub struct Candidate {
     pub in_flight: u32,
     /// Uncached prompt tokens it has been sent whose first token has not come.
     pub queued: Tokens,
+    /// Seconds until it has read what is queued: prompts are taken to be read at its learned speed since they were sent.
+    pub wait_s: f64,
+    /// Seconds it takes to read one prompt token, learned from first tokens.
+    pub token_s: f64,
     /// Uncached prompt tokens it has been sent lately, old ones counting less.
     pub recent: f64,
     /// The share of its cache that is in use, 0 to 1.
     pub fill: f64,
+    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known.
+    pub active: Tokens,
+    /// Tokens its KV cache holds, if known.
+    pub capacity: Option<Tokens>,
     /// The number of the decision that chose it last; 0 if none did.
     pub last_chosen: u64,
 }
 
+/// What a decision is about beside the workers themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Occasion {
+    /// When it is made.
+    pub now: Time,
+    /// Leading prompt tokens that somebody sent lately: what a cache that never forgets would hold.
+    pub remembered: Tokens,
+}
+
 /// Workers to choose from, in order of their ids: never empty.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidates<'a>(&'a [Candidate]);
+pub struct Candidates<'a> {
+    list: &'a [Candidate],
+    occasion: Occasion,
+}
 
 impl<'a> Candidates<'a> {
     /// The list, if there is anything in it.
-    pub const fn new(candidates: &'a [Candidate]) -> Option<Self> {
-        if candidates.is_empty() { None } else { Some(Self(candidates)) }
+    pub const fn new(list: &'a [Candidate], occasion: Occasion) -> Option<Self> {
+        if list.is_empty() { None } else { Some(Self { list, occasion }) }
     }
 
     /// How many there are; at least one.
     pub const fn count(self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// The candidate at `index`, counted modulo their number.
     pub const fn nth(self, index: usize) -> &'a Candidate {
-        &self.0[index % self.0.len()]
+        &self.list[index % self.list.len()]
     }
 
     /// All of them.
     pub fn iter(self) -> impl Iterator<Item = &'a Candidate> {
-        self.0.iter()
+        self.list.iter()
+    }
+
+    /// When the decision is made.
+    pub const fn now(self) -> Time {
+        self.occasion.now
+    }
+
+    /// Leading prompt tokens that somebody sent lately, whether or not a worker still holds them.
+    pub const fn remembered(self) -> Tokens {
+        self.occasion.remembered
     }
 
     /// The one with the least `cost`, the first of equals. Costs are compared by `f64::total_cmp`.
@@ -107,7 +138,7 @@ impl<'a> Candidates<'a> {
                 .find(|order| order.is_ne())
                 .unwrap_or(std::cmp::Ordering::Equal)
         };
-        self.0
+        self.list
             .iter()
             .map(|candidate| (cost(candidate), candidate))
             .min_by(|(one, _), (other, _)| compare(one, other))
