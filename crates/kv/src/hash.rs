@@ -7,6 +7,7 @@
 //! (SHA-256 over pickled or CBOR tuples, seeded per process) are treated as opaque and never compared with these.
 
 use std::fmt;
+use std::hash::Hasher;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -105,6 +106,24 @@ pub fn text_chain(
         *parent = parent.next_text(chunk);
         Some(*parent)
     })
+}
+
+/// A hasher for maps whose keys are block names, which are uniform hashes already: hashing them again would only cost time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a block hash is one u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 #[cfg(test)]

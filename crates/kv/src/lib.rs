@@ -28,6 +28,6 @@ pub mod pool;
 mod units;
 
 pub use event::{KvEvent, KvEvents};
-pub use hash::{BlockHash, Namespace, text_chain, token_chain};
+pub use hash::{AlreadyHashed, BlockHash, Namespace, text_chain, token_chain};
 pub use pool::{BlockPool, Lease, PoolFull, Slot};
 pub use units::{Blocks, TokenId, Tokens};

@@ -8,15 +8,26 @@ use warmroute_kv::{BlockHash, Tokens};
 use crate::request::{BookingId, Request, Unit, WorkerId};
 use crate::scale::Scale;
 use crate::shadow::Footprint;
+use crate::time::Time;
 
 /// What a request has booked.
 #[derive(Debug)]
 pub(crate) struct Booking {
     pub(crate) worker: WorkerId,
+    /// When it was booked there.
+    pub(crate) since: Time,
     /// Prompt tokens, estimated until the worker reports them.
     pub(crate) prompt: Tokens,
     /// Prompt tokens that the worker is believed to hold.
     pub(crate) overlap: Tokens,
+    /// Prompt tokens that were sent lately, to whomever.
+    pub(crate) remembered: Tokens,
+    /// Tokens of KV state that it needs at its end, by the estimate of the time.
+    pub(crate) active: Tokens,
+    /// Uncached prompt tokens before it on its worker when it was booked; its own not counted.
+    pub(crate) ahead: f64,
+    /// Whether its first token will be told of.
+    pub(crate) tells: bool,
     /// Whether the prompt is still to be read.
     pub(crate) waiting: bool,
     /// The prompt's length in bytes, where that is what the driver counts.
@@ -28,11 +39,17 @@ pub(crate) struct Booking {
 }
 
 impl Booking {
-    pub(crate) fn new(request: &Request<'_>, scale: &Scale, worker: WorkerId, overlap: Tokens) -> Self {
+    /// What `request` books on `worker` at the time of the decision; the router fills in what it knows beside.
+    pub(crate) fn new(request: &Request<'_>, scale: &Scale, worker: WorkerId, since: Time) -> Self {
         Self {
             worker,
+            since,
             prompt: scale.prompt(request),
-            overlap,
+            overlap: Tokens::ZERO,
+            remembered: Tokens::ZERO,
+            active: Tokens::ZERO,
+            ahead: 0.0,
+            tells: request.tells_first_token,
             waiting: true,
             bytes: (request.unit == Unit::Bytes).then_some(request.prompt),
             block_tokens: request.block as f64 * scale.tokens_per(request.unit),
@@ -60,15 +77,15 @@ pub(crate) struct Bookings {
 }
 
 impl Bookings {
-    pub(crate) fn open(&mut self, booking: Booking) -> BookingId {
+    /// The name of the next booking.
+    pub(crate) fn next_id(&mut self) -> BookingId {
         let id = BookingId(self.next);
         self.next += 1;
-        self.open.insert(id, booking);
         id
     }
 
-    /// Puts back a booking that was closed to be changed.
-    pub(crate) fn reopen(&mut self, id: BookingId, booking: Booking) {
+    /// Opens a booking, for the first time or again after it was closed to be changed.
+    pub(crate) fn open(&mut self, id: BookingId, booking: Booking) {
         self.open.insert(id, booking);
     }
 

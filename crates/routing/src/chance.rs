@@ -20,6 +20,12 @@ impl Chance {
         bits ^ (bits >> 31)
     }
 
+    /// A uniform number from 0 up to but without 1.
+    pub const fn unit(&mut self) -> f64 {
+        // The upper 53 bits are as many as an f64 holds.
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// A uniform index below `bound`, by multiplication: the bias is under `bound` / 2^64.
     ///
     /// # Panics

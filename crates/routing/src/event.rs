@@ -1,5 +1,7 @@
 //! What the router is told.
 
+use std::iter::Sum;
+
 use warmroute_kv::{KvEvent, Tokens};
 
 use crate::request::{BookingId, WorkerId};
@@ -48,6 +50,13 @@ pub enum Event {
         /// Which request.
         booking: BookingId,
     },
+    /// What the other gateways have under way on a worker; replaces what was told before.
+    Elsewhere {
+        /// Who.
+        worker: WorkerId,
+        /// Their part of its work, as far as it is known.
+        load: Elsewhere,
+    },
     /// A worker told what its cache did.
     Kv {
         /// Who.
@@ -73,6 +82,27 @@ pub enum Publishes {
     Events,
     /// Nobody: the router keeps a shadow of its cache.
     Nothing,
+}
+
+/// Work that other gateways have put on a worker. It adds to this gateway's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Requests that have not ended.
+    pub in_flight: u32,
+    /// Uncached prompt tokens of those whose first token has not come.
+    pub queued: Tokens,
+    /// Tokens of KV state that they need at their end.
+    pub active: Tokens,
+}
+
+impl Sum for Elsewhere {
+    fn sum<I: Iterator<Item = Self>>(loads: I) -> Self {
+        loads.fold(Self::default(), |sum, load| Self {
+            in_flight: sum.in_flight.saturating_add(load.in_flight),
+            queued: sum.queued + load.queued,
+            active: sum.active + load.active,
+        })
+    }
 }
 
 /// What a worker reported of one request.

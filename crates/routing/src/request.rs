@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub text: &'a str,
     /// A hash of whatever names the conversation or user: a header, or a field of the body.
     pub session: Option<u64>,
+    /// Whether the driver will tell of its first token, as it can where the answer is streamed.
+    pub tells_first_token: bool,
 }
 
 impl<'a> Request<'a> {
@@ -55,6 +57,7 @@ impl<'a> Request<'a> {
             output: Tokens::ZERO,
             text: "",
             session: None,
+            tells_first_token: true,
         }
     }
 }
@@ -72,10 +75,25 @@ pub struct Decision {
     pub overlap: Tokens,
     /// Prompt tokens; an estimate where the request came in bytes.
     pub prompt: Tokens,
+    /// What became of the prompt's tokens.
+    pub fate: Fate,
     /// What decided.
     pub reason: Reason,
     /// The policy that decided.
     pub policy: &'static str,
+}
+
+/// What a decision made of the prompt's tokens; the parts add up to the prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// The chosen worker is believed to hold them.
+    pub hit: Tokens,
+    /// Another worker holds them, and waiting there would have cost more.
+    pub lost_to_load: Tokens,
+    /// They were sent lately, and no worker holds them any more.
+    pub lost_to_eviction: Tokens,
+    /// They were not sent before, as far as is remembered.
+    pub unseen: Tokens,
 }
 
 /// What decided for a worker.

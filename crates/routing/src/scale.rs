@@ -14,16 +14,20 @@ const TRUST_BYTES: f64 = 1_000.0;
 /// A report older than so many others counts for less than 1/e.
 const MEMORY_REPORTS: f64 = 64.0;
 
-/// The learned ratio.
+/// An answer's tokens, before any has been reported.
+const TYPICAL_OUTPUT: f64 = 256.0;
+
+/// The learned ratio, and how long answers are.
 #[derive(Debug)]
 pub(crate) struct Scale {
     tokens: f64,
     bytes: f64,
+    output: f64,
 }
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { tokens: TRUST_BYTES * TOKENS_PER_BYTE, bytes: TRUST_BYTES }
+        Self { tokens: TRUST_BYTES * TOKENS_PER_BYTE, bytes: TRUST_BYTES, output: TYPICAL_OUTPUT }
     }
 }
 
@@ -36,6 +40,17 @@ impl Scale {
         let keep = 1.0 - 1.0 / MEMORY_REPORTS;
         self.tokens = keep.mul_add(self.tokens, tokens.as_f64());
         self.bytes = keep.mul_add(self.bytes, bytes as f64);
+    }
+
+    /// Takes in that an answer had `tokens` tokens.
+    pub(crate) fn learn_output(&mut self, tokens: Tokens) {
+        self.output += (tokens.as_f64() - self.output) / MEMORY_REPORTS;
+    }
+
+    /// Tokens that the request's answer will probably have: as many as answers lately, and no more than it may.
+    pub(crate) fn output(&self, request: &Request<'_>) -> Tokens {
+        let typical = rounded(self.output);
+        if request.output == Tokens::ZERO { typical } else { typical.min(request.output) }
     }
 
     /// Tokens in one of `unit`.

@@ -2,19 +2,34 @@
 //!
 //! The shadow emits the same events into the same index as a worker that tells everything, so nothing behind the index
 //! knows the difference. It is wrong where the worker evicts differently; that costs a hit, never an answer.
+//!
+//! Its size follows what the worker reports. A worker that found fewer tokens than predicted had evicted what the shadow
+//! still held: it holds less than we think. One that found tokens that the shadow had forgotten holds more. A prediction
+//! counts as evidence only if nothing was being read before it: what is booked and not yet read is predicted, and not
+//! yet there.
 
 use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Tokens};
 
+use crate::booking::Booking;
+use crate::event::Usage;
+
 /// A worker's cache is taken to hold this much until its size is known: 16k blocks of 16 tokens, a small GPU's worth.
 const UNKNOWN_CAPACITY: Tokens = Tokens(1 << 18);
-/// The pool is resized when the learned size of a block has drifted this far from the one it was sized with.
+/// The pool is resized when the learned size of a block, or the believed size of the cache, has drifted this far.
 const DRIFT: f64 = 0.03;
+/// Evidence of so many tokens, as a share of the believed size, changes that size by as large a share.
+const GAIN: f64 = 1.0;
+/// No correction goes further than this many times the first belief, up or down: beyond, something else is wrong.
+const FARTHEST: f64 = 64.0;
 
 /// One worker's shadow.
 #[derive(Debug)]
 pub(crate) struct Shadow {
-    capacity: Tokens,
-    block_tokens: f64,
+    first_belief: Tokens,
+    /// Tokens that the worker is believed to hold.
+    capacity: f64,
+    /// Tokens in a block, and the belief, that the pool was last sized with.
+    sized_for: (f64, f64),
     pool: BlockPool,
 }
 
@@ -27,10 +42,19 @@ pub(crate) struct Footprint<'a> {
     pub(crate) block_tokens: f64,
 }
 
+/// What is known of a request that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) usage: Usage,
+    /// Names the answer, whose text the router never sees.
+    pub(crate) unique: u64,
+}
+
 impl Shadow {
     pub(crate) fn new(capacity: Option<Tokens>) -> Self {
-        let capacity = capacity.unwrap_or(UNKNOWN_CAPACITY);
-        Self { capacity, block_tokens: 0.0, pool: BlockPool::new(Blocks::ZERO) }
+        let first_belief = capacity.unwrap_or(UNKNOWN_CAPACITY);
+        let capacity = first_belief.as_f64();
+        Self { first_belief, capacity, sized_for: (0.0, 0.0), pool: BlockPool::new(Blocks::ZERO) }
     }
 
     /// A request with this prompt was sent to the worker.
@@ -39,23 +63,28 @@ impl Shadow {
         self.pool.touch(prompt.root, prompt.blocks, events);
     }
 
-    /// It was answered. The answer's text is unknown to the router, but not the room it takes: `extra` tokens after the
-    /// prompt's whole blocks, under names that nobody else will ask for (`unique` makes them so).
-    pub(crate) fn answered(
-        &mut self,
-        prompt: Footprint<'_>,
-        extra: Tokens,
-        unique: u64,
-        events: &mut KvEvents,
-    ) {
+    /// It was answered. The answer's text is unknown to the router, but not the room it takes: tokens after the prompt's
+    /// whole blocks are held under names that nobody else will ask for.
+    pub(crate) fn answered(&mut self, booking: &Booking, report: &Report, events: &mut KvEvents) {
+        let (prompt, usage) = (booking.footprint(), &report.usage);
+        if let Some(cached) = usage.cached {
+            self.learn(booking, cached);
+        }
         self.fit(prompt.block_tokens, events);
+        let whole = Tokens((prompt.blocks.len() as f64 * prompt.block_tokens) as u32);
+        let extra = usage.prompt - whole + usage.output;
         let fillers = (extra.as_f64() / prompt.block_tokens) as usize;
         let last = prompt.blocks.last().copied().unwrap_or(prompt.root);
-        let filler = std::iter::successors(Some(last.next_text(&unique.to_le_bytes())), |name| {
+        let filler = std::iter::successors(Some(last.next_text(&report.unique.to_le_bytes())), |name| {
             Some(name.next_text(&[]))
         });
         let chain: Vec<_> = prompt.blocks.iter().copied().chain(filler.take(fillers)).collect();
         self.pool.touch(prompt.root, &chain, events);
+    }
+
+    /// Tokens that the worker is believed to hold.
+    pub(crate) fn capacity(&self) -> Tokens {
+        Tokens(self.capacity as u32)
     }
 
     /// The share of the worker's cache that is in use.
@@ -63,12 +92,31 @@ impl Shadow {
         self.pool.resident().as_f64() / self.pool.capacity().as_f64().max(1.0)
     }
 
-    fn fit(&mut self, block_tokens: f64, events: &mut KvEvents) {
-        if (block_tokens - self.block_tokens).abs() <= DRIFT * self.block_tokens {
+    /// Corrects the believed size by what the worker found of a prompt.
+    fn learn(&mut self, booking: &Booking, cached: Tokens) {
+        if booking.ahead > 0.0 {
             return;
         }
-        self.block_tokens = block_tokens;
-        let blocks = (self.capacity.as_f64() / block_tokens).floor();
+        let predicted = booking.overlap;
+        // Found beyond the prediction counts only as far as it was sent before: an answer that comes back as part of the
+        // next prompt is found too, and was never in the shadow.
+        let more = cached.min(booking.remembered) - predicted;
+        // Engines compute at least the last token, and their blocks may end elsewhere than ours.
+        let slack = Tokens((2.0 * booking.block_tokens) as u32);
+        let less = predicted - cached - slack;
+        let share = (more.as_f64() - less.as_f64()) / self.capacity;
+        let (least, most) = (self.first_belief.as_f64() / FARTHEST, self.first_belief.as_f64() * FARTHEST);
+        self.capacity = (self.capacity * (GAIN * share).exp()).clamp(least, most);
+    }
+
+    fn fit(&mut self, block_tokens: f64, events: &mut KvEvents) {
+        let drifted = |now: f64, then: f64| (now - then).abs() > DRIFT * then;
+        let (block_then, capacity_then) = self.sized_for;
+        if !drifted(block_tokens, block_then) && !drifted(self.capacity, capacity_then) {
+            return;
+        }
+        self.sized_for = (block_tokens, self.capacity);
+        let blocks = (self.capacity / block_tokens).floor();
         // `as` saturates: more blocks than u32 holds are as good as u32 holds.
         self.pool.resize(Blocks(blocks as u32), events);
     }
@@ -77,6 +125,9 @@ impl Shadow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{Request, WorkerId};
+    use crate::scale::Scale;
+    use crate::time::Time;
 
     const ROOT: BlockHash = BlockHash(5);
 
@@ -88,6 +139,19 @@ mod tests {
         warmroute_kv::text_chain(ROOT, text.as_bytes(), 1).collect()
     }
 
+    /// A booking of a prompt of 16-token blocks on an idle worker.
+    fn booking(blocks: &[BlockHash], overlap: u32, remembered: u32) -> Booking {
+        let request = Request::new(ROOT, blocks);
+        let mut booking = Booking::new(&request, &Scale::default(), WorkerId(0), Time::ZERO);
+        (booking.overlap, booking.remembered) = (Tokens(overlap), Tokens(remembered));
+        booking
+    }
+
+    fn report(prompt: u32, cached: u32, output: u32) -> Report {
+        let usage = Usage { prompt: Tokens(prompt), cached: Some(Tokens(cached)), output: Tokens(output) };
+        Report { usage, unique: 1 }
+    }
+
     #[test]
     fn an_answer_takes_its_room_from_older_prompts() {
         let mut shadow = Shadow::new(Some(Tokens(4 * 16)));
@@ -95,7 +159,7 @@ mod tests {
         shadow.sent(prompt(&chain("ab")), &mut events);
         shadow.sent(prompt(&chain("x")), &mut events);
         events.clear();
-        shadow.answered(prompt(&chain("x")), Tokens(40), 1, &mut events);
+        shadow.answered(&booking(&chain("x"), 0, 0), &report(16, 0, 40), &mut events);
         assert!(
             matches!(&events[0], warmroute_kv::KvEvent::Removed { blocks } if *blocks == [chain("ab")[1]]),
             "{events:?}"
@@ -116,5 +180,51 @@ mod tests {
             [warmroute_kv::KvEvent::Removed { blocks: gone }],
             "two blocks of 32 tokens are left"
         );
+    }
+
+    /// A worker of another size than believed, as a plain cache; prompts come back after others have come between.
+    fn believed_after(prompts: u32, really: u32, believed: Option<Tokens>) -> f64 {
+        let mut engine: BlockPool = BlockPool::new(Blocks(really / 16));
+        let mut shadow = Shadow::new(believed);
+        let mut events = Vec::new();
+        let mut chance = crate::Chance::new(4);
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..prompts {
+            let which = chance.below(64);
+            let blocks = chain(&format!("{}{}", char::from(b'0' + which as u8), "-".repeat(31)));
+            let held = shadow.pool.longest_prefix(blocks.iter().map(|name| (*name, &()))) as u32;
+            let found = engine.touch(ROOT, &blocks, &mut events) as u32;
+            let remembered = if seen.insert(which) { 0 } else { 512 };
+            shadow.sent(prompt(&blocks), &mut events);
+            shadow.answered(
+                &booking(&blocks, held * 16, remembered),
+                &report(512, found * 16, 0),
+                &mut events,
+            );
+            events.clear();
+        }
+        shadow.capacity
+    }
+
+    #[test]
+    fn the_size_follows_what_the_worker_reports() {
+        for believed in [Some(Tokens(65_536)), Some(Tokens(2_048)), None] {
+            let size = believed_after(2_000, 16_384, believed);
+            assert!(
+                (8_192.0..32_768.0).contains(&size),
+                "{size} tokens believed, starting from {believed:?}"
+            );
+        }
+        let right = believed_after(2_000, 16_384, Some(Tokens(16_384)));
+        assert!((14_000.0..19_000.0).contains(&right), "a belief that is right stays: {right}");
+    }
+
+    #[test]
+    fn what_was_still_being_read_is_no_evidence() {
+        let mut shadow = Shadow::new(Some(Tokens(1_000)));
+        let mut busy = booking(&chain("abcd"), 640, 640);
+        busy.ahead = 500.0;
+        shadow.answered(&busy, &report(640, 0, 0), &mut Vec::new());
+        assert_eq!(shadow.capacity(), Tokens(1_000));
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct Look<'a> {
     prompt_bytes: usize,
     block_bytes: usize,
     output: Tokens,
+    streams: bool,
     text: Cow<'a, str>,
 }
 
@@ -48,6 +49,7 @@ pub(super) fn look(surface: Surface, body: &[u8], chunk_bytes: usize) -> Result<
         prompt_bytes: view.prompt.len(),
         block_bytes: chunk_bytes,
         output: Tokens(view.max_tokens.unwrap_or(0)),
+        streams: view.stream,
         text: view.text_start(),
     })
 }
@@ -64,6 +66,7 @@ impl Look<'_> {
             output: self.output,
             text: &self.text,
             session: None,
+            tells_first_token: self.streams,
         }
     }
 }

@@ -18,12 +18,12 @@ mod recency;
 mod tests;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 pub use self::lease::{Lease, Slot};
 use self::recency::Recency;
 use crate::event::{self, KvEvent, KvEvents};
-use crate::hash::BlockHash;
+use crate::hash::{AlreadyHashed, BlockHash};
 use crate::units::Blocks;
 
 /// A bounded cache of blocks. `C` is what a block's state was computed from (the worker: its tokens); two blocks are
@@ -304,23 +304,5 @@ impl BlockPool<()> {
         }
         self.release(lease);
         found
-    }
-}
-
-/// Block names are uniform hashes already; hashing them again would only cost time.
-#[derive(Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a block hash is one u64");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

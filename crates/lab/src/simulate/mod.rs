@@ -3,8 +3,18 @@
 //! A [`Scenario`] says what fleet the [`Traffic`](crate::traffic::Traffic) meets; [`simulate()`] plays it and measures. The same
 //! scenario and traffic give the same report, byte for byte.
 
+mod agenda;
+mod checks;
+mod engine;
+mod flight;
+mod gateways;
+mod measures;
 pub mod report;
 mod scenario;
+mod world;
+mod yardsticks;
 
+pub use self::checks::Broken;
 pub use self::report::RunReport;
 pub use self::scenario::{Change, EngineModel, Happening, Scenario, Slo, View};
+pub use self::world::simulate;

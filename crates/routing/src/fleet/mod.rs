@@ -1,12 +1,18 @@
 //! The workers: who takes requests, and what each has to do.
 
+mod backlog;
+mod pace;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use warmroute_kv::Tokens;
 
-use crate::event::{Publishes, WorkerSpec};
-use crate::request::WorkerId;
+pub(crate) use self::backlog::Backlog;
+pub(crate) use self::pace::Pace;
+use crate::booking::Booking;
+use crate::event::{Elsewhere, Publishes, WorkerSpec};
+use crate::request::{BookingId, WorkerId};
 use crate::shadow::Shadow;
 use crate::time::Time;
 
@@ -29,8 +35,14 @@ pub(crate) struct Worker {
     pub(crate) spec: WorkerSpec,
     pub(crate) state: State,
     pub(crate) in_flight: u32,
-    /// Uncached prompt tokens of requests whose first token has not come.
-    pub(crate) queued: Tokens,
+    /// Prompts that it has not read yet.
+    pub(crate) backlog: Backlog,
+    /// Tokens of KV state that its requests in flight need at their end, by the estimate when they were booked.
+    pub(crate) active: Tokens,
+    /// What other gateways have under way on it, as last heard.
+    pub(crate) elsewhere: Elsewhere,
+    /// How fast it reads.
+    pub(crate) pace: Pace,
     /// Uncached prompt tokens given to it lately.
     pub(crate) recent: Decayed,
     /// The number of the decision that chose it last; 0 if none did.
@@ -48,7 +60,10 @@ impl Worker {
             spec,
             state: State::Up,
             in_flight: 0,
-            queued: Tokens::ZERO,
+            backlog: Backlog::default(),
+            active: Tokens::ZERO,
+            elsewhere: Elsewhere::default(),
+            pace: Pace::default(),
             recent: Decayed::default(),
             last_chosen: 0,
             shadow: None,
@@ -57,18 +72,26 @@ impl Worker {
         }
     }
 
-    /// Takes the work of a new request.
-    pub(crate) fn book(&mut self, uncached: Tokens, now: Time) {
+    /// Tokens that its cache holds, as far as is known: corrected by what it reports, where it has a shadow.
+    pub(crate) fn capacity(&self) -> Option<Tokens> {
+        self.shadow.as_ref().map(Shadow::capacity).or(self.spec.capacity)
+    }
+
+    /// Takes the work of a request.
+    pub(crate) fn book(&mut self, id: BookingId, booking: &Booking, now: Time) {
+        let uncached = booking.uncached();
         self.in_flight += 1;
-        self.queued += uncached;
+        self.active += booking.active;
+        self.backlog.push(id, uncached, booking.tells, now);
         self.recent.add(uncached.as_f64(), now);
     }
 
-    /// Gives up the work of a request; what of its prompt was still to be read is taken off the queue.
-    pub(crate) fn unbook(&mut self, unread: Tokens) {
-        debug_assert!(self.in_flight > 0 && self.queued >= unread, "a booking was released twice");
+    /// Gives up the work of a request, its prompt included if it was still to be read.
+    pub(crate) fn unbook(&mut self, id: BookingId, booking: &Booking, now: Time) {
+        debug_assert!(self.in_flight > 0 && self.active >= booking.active, "a booking was released twice");
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.queued -= unread;
+        self.active -= booking.active;
+        self.backlog.remove(id, now);
     }
 }
 
@@ -91,6 +114,7 @@ impl Fleet {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.state = State::Gone;
             worker.shadow = None;
+            worker.elsewhere = Elsewhere::default();
             self.bury(id);
         }
     }
@@ -121,6 +145,11 @@ impl Fleet {
         self.workers.iter().map(|(id, worker)| (*id, worker))
     }
 
+    /// Tokens that the caches of all workers hold, as far as is known.
+    pub(crate) fn capacity(&self) -> Tokens {
+        self.workers.values().filter_map(Worker::capacity).sum()
+    }
+
     /// The workers that take requests.
     pub(crate) fn up(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.iter().filter(|(_, worker)| worker.state == State::Up)
@@ -138,6 +167,12 @@ pub struct WorkerView {
     pub in_flight: u32,
     /// Uncached prompt tokens of requests whose first token has not come.
     pub queued: Tokens,
+    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known.
+    pub active: Tokens,
+    /// Seconds it takes to read a prompt token, as learned from first tokens.
+    pub token_s: f64,
+    /// Tokens that its cache is taken to hold, if anything is known: told by the worker, or corrected by what it reports.
+    pub capacity: Option<Tokens>,
     /// The share of its cache that is in use, as far as is known.
     pub fill: f64,
     /// Prompt tokens believed cached, of the requests that reported what really was.
@@ -181,11 +216,11 @@ mod tests {
         let mut fleet = Fleet::default();
         let id = WorkerId(3);
         fleet.join(id, WorkerSpec { capacity: None, publishes: Publishes::Nothing });
-        fleet.get_mut(id).unwrap().book(Tokens(10), Time::ZERO);
+        fleet.get_mut(id).unwrap().in_flight = 1;
         fleet.leave(id);
         assert_eq!(fleet.up().count(), 0);
         assert!(fleet.get(id).is_some(), "its request is still counted");
-        fleet.get_mut(id).unwrap().unbook(Tokens(10));
+        fleet.get_mut(id).unwrap().in_flight = 0;
         fleet.bury(id);
         assert!(fleet.get(id).is_none());
     }

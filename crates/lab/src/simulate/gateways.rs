@@ -1,0 +1,119 @@
+//! The gateways of a run: the shipped router, once or several times, each with its own view of the fleet.
+//!
+//! A gateway knows at once what it did itself. What engines tell, and what other gateways have under way, reaches it
+//! after the scenario's lag.
+
+use warmroute_kv::{KvEvent, Tokens};
+use warmroute_routing::{
+    Decision, Elsewhere, Event, NoWorker, Publishes, Request, Router, Settings, Time, WorkerId, WorkerSpec,
+};
+
+use super::flight::Flight;
+use super::scenario::{Scenario, View};
+
+/// All gateways.
+pub(super) struct Gateways {
+    routers: Vec<Router>,
+    /// Whose turn it is to take a request.
+    turn: usize,
+    spec: WorkerSpec,
+    block: Tokens,
+}
+
+/// What each gateway has under way on each worker, at one moment.
+pub(super) type Snapshot = Vec<Vec<(WorkerId, Elsewhere)>>;
+
+impl Gateways {
+    /// The scenario's gateways, which know no worker yet.
+    pub(super) fn new(scenario: &Scenario, block: Tokens) -> Self {
+        let settings =
+            |seed| Settings { policy: scenario.policy.clone(), seed, ..Settings::default() };
+        let publishes = match scenario.view {
+            View::Exact => Publishes::Events,
+            View::Shadow => Publishes::Nothing,
+        };
+        Self {
+            routers: (0..scenario.gateways as u64)
+                .map(|gateway| Router::new(settings(scenario.seed ^ (gateway << 48))))
+                .collect(),
+            turn: 0,
+            spec: WorkerSpec { capacity: Some(scenario.cache), publishes },
+            block,
+        }
+    }
+
+    /// Routes a request at the gateway whose turn it is, and notes the decision in `flight`.
+    pub(super) fn route(&mut self, flight: &mut Flight, session: u64, now: Time) -> Result<Decision, NoWorker> {
+        flight.gateway = self.turn;
+        self.turn = (self.turn + 1) % self.routers.len();
+        let ask = &flight.ask;
+        let request = Request {
+            prompt: ask.prompt.get(),
+            block: self.block.get(),
+            text: &ask.content.text,
+            session: Some(session),
+            ..Request::new(ask.content.root, ask.prompt_blocks(self.block))
+        };
+        let decision = self.routers[flight.gateway].route(&request, now)?;
+        flight.booking = Some(decision.booking);
+        flight.worker = Some(decision.worker);
+        flight.predicted = decision.overlap;
+        flight.fallbacks.clone_from(&decision.fallbacks);
+        Ok(decision)
+    }
+
+    /// Tells the gateway that took a request what became of it.
+    pub(super) fn observe(&mut self, gateway: usize, event: Event, now: Time) {
+        self.routers[gateway].observe(event, now);
+    }
+
+    /// Every gateway hears that a worker is there.
+    pub(super) fn joined(&mut self, worker: WorkerId, now: Time) {
+        self.tell_all(&Event::Joined { worker, spec: self.spec }, now);
+    }
+
+    /// Every gateway hears the same.
+    pub(super) fn tell_all(&mut self, event: &Event, now: Time) {
+        for router in &mut self.routers {
+            router.observe(event.clone(), now);
+        }
+    }
+
+    /// Every gateway hears what an engine's cache did.
+    pub(super) fn hear(&mut self, worker: WorkerId, events: &[KvEvent], now: Time) {
+        if self.spec.publishes == Publishes::Events {
+            for event in events {
+                self.tell_all(&Event::Kv { worker, event: event.clone() }, now);
+            }
+        }
+    }
+
+    /// What each gateway has under way, to be told to the others later.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let own = |router: &Router| {
+            let load = |view: warmroute_routing::WorkerView| {
+                (view.id, Elsewhere { in_flight: view.in_flight, queued: view.queued, active: view.active })
+            };
+            router.workers().map(load).collect()
+        };
+        self.routers.iter().map(own).collect()
+    }
+
+    /// Each gateway hears what the others had under way.
+    pub(super) fn exchange(&mut self, snapshot: &Snapshot, now: Time) {
+        for (gateway, router) in self.routers.iter_mut().enumerate() {
+            let others = || snapshot.iter().enumerate().filter(move |(other, _)| *other != gateway);
+            let known: Vec<WorkerId> = router.workers().map(|view| view.id).collect();
+            for worker in known {
+                let theirs = others().flat_map(|(_, loads)| loads).filter(|(id, _)| *id == worker);
+                let load = theirs.map(|(_, load)| *load).sum();
+                router.observe(Event::Elsewhere { worker, load }, now);
+            }
+        }
+    }
+
+    /// The routers, for checks.
+    pub(super) fn routers(&self) -> &[Router] {
+        &self.routers
+    }
+}

@@ -1,0 +1,163 @@
+//! The memory of prompts that were sent lately, whether or not any worker still holds them: a cache that never forgets, as
+//! far as its bound allows, kept as names only.
+//!
+//! It tells what was *lost*: tokens that somebody sent before and no worker holds any more. That is the pressure on the
+//! fleet's caches, measured while it happens, and the oracle that hit rates are shown against.
+//!
+//! Not every block is remembered but a *mark* now and then, the further into the prompt the wider apart, so that a
+//! position is known to within a sixteenth and a prompt of 8,000 blocks costs some hundred marks. A mark's name vouches
+//! for everything before it. Old marks go by generation: two sets, of which the elder is dropped when the younger is
+//! full. A prompt that is sent again has all its marks renewed, so that whenever a mark is known, those before it are too,
+//! and the furthest known mark is found by bisection.
+
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
+
+use warmroute_kv::{AlreadyHashed, BlockHash};
+
+/// Blocks at the beginning of a prompt that are all marked; beyond, marks are this share of the position apart.
+const DENSE: usize = 16;
+/// Marks remembered at least, whatever the fleet's size: a few hundred prompts.
+pub(crate) const FEWEST_MARKS: usize = 1 << 14;
+/// Marks remembered at most: 24 MB in the worst case.
+pub(crate) const MOST_MARKS: usize = 1 << 20;
+
+type Marks = HashSet<BlockHash, BuildHasherDefault<AlreadyHashed>>;
+
+/// Marks of recently sent prompts.
+#[derive(Debug, Default)]
+pub(crate) struct Ghost {
+    younger: Marks,
+    elder: Marks,
+}
+
+impl Ghost {
+    /// Takes in a prompt, and tells how many leading blocks of it were sent before. Keeps at most `most` marks.
+    pub(crate) fn recall(&mut self, chain: &[BlockHash], most: usize) -> usize {
+        let marks = marks_within(chain.len());
+        let name = |mark: usize| &chain[position(mark)];
+        let young = partition(marks, |mark| self.younger.contains(name(mark)));
+        let known = young + partition(marks - young, |mark| self.elder.contains(name(young + mark)));
+        for mark in young..marks {
+            self.younger.insert(*name(mark));
+        }
+        if self.younger.len() > most / 2 {
+            self.elder = std::mem::take(&mut self.younger);
+        }
+        known.checked_sub(1).map_or(0, |last| position(last) + 1)
+    }
+}
+
+/// How many of `0..count` satisfy `known`, where all that do come first.
+fn partition(count: usize, known: impl Fn(usize) -> bool) -> usize {
+    let (mut below, mut above) = (0, count);
+    while below < above {
+        let middle = below.midpoint(above);
+        if known(middle) {
+            below = middle + 1;
+        } else {
+            above = middle;
+        }
+    }
+    below
+}
+
+/// The block that the mark with this number stands on. Octave by octave: sixteen marks one block apart, sixteen two
+/// apart, sixteen four apart, and so on.
+fn position(mark: usize) -> usize {
+    let (octave, step) = (mark / DENSE, mark % DENSE);
+    DENSE * ((1 << octave) - 1) + ((step + 1) << octave) - 1
+}
+
+/// How many marks stand within a prompt of `blocks` blocks.
+fn marks_within(blocks: usize) -> usize {
+    let octave = (blocks / DENSE + 1).ilog2() as usize;
+    let before = DENSE * ((1 << octave) - 1);
+    octave * DENSE + ((blocks - before) >> octave)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use warmroute_kv::text_chain;
+
+    use super::*;
+
+    impl Ghost {
+        fn len(&self) -> usize {
+            self.younger.len() + self.elder.len()
+        }
+    }
+
+    fn chain(text: &str) -> Vec<BlockHash> {
+        text_chain(BlockHash(0), text.as_bytes(), 1).collect()
+    }
+
+    #[test]
+    fn marks_stand_closer_than_a_sixteenth_of_their_position() {
+        for blocks in 0..5_000 {
+            let marks = marks_within(blocks);
+            let last = marks.checked_sub(1).map_or(0, |mark| position(mark) + 1);
+            assert!(last <= blocks && position(marks) + 1 > blocks, "{marks} marks in {blocks} blocks");
+            assert!((blocks - last) * DENSE <= blocks, "{blocks} blocks, last mark after {last}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_before_is_recalled_and_nothing_else() {
+        let mut ghost = Ghost::default();
+        assert_eq!(ghost.recall(&chain("a question"), 100), 0);
+        assert_eq!(ghost.recall(&chain("a quest"), 100), 7);
+        assert_eq!(ghost.recall(&chain("a request"), 100), 2);
+        assert_eq!(ghost.recall(&chain("A question"), 100), 0);
+        assert_eq!(ghost.recall(&[], 100), 0);
+    }
+
+    #[test]
+    fn the_oldest_prompts_are_forgotten_and_the_bound_holds() {
+        let mut ghost = Ghost::default();
+        for number in 0..1_000 {
+            ghost.recall(&chain(&format!("{number:04} is the number")), 400);
+            assert!(ghost.len() <= 400 + 32, "{} marks", ghost.len());
+        }
+        assert_eq!(
+            ghost.recall(&chain("0000 is the number"), 400),
+            1,
+            "only its first block was sent lately"
+        );
+        assert!(ghost.recall(&chain("0999 is the number"), 400) > 16);
+    }
+
+    proptest! {
+        /// Marks are dense at the beginning, so short chains are recalled exactly as long as nothing is forgotten.
+        #[test]
+        fn short_prompts_are_recalled_to_the_block(texts in proptest::collection::vec("[ab]{0,12}", 1..40)) {
+            let mut ghost = Ghost::default();
+            for (place, text) in texts.iter().enumerate() {
+                let common = |other: &String| other.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
+                let expected = texts[..place].iter().map(common).max().unwrap_or(0);
+                prop_assert_eq!(ghost.recall(&chain(text), 10_000), expected);
+            }
+        }
+
+        #[test]
+        fn marks_before_a_known_mark_are_known_though_generations_go(
+            texts in proptest::collection::vec("[ab]{0,20}", 1..200),
+        ) {
+            let mut ghost = Ghost::default();
+            for text in &texts {
+                ghost.recall(&chain(text), 60);
+                for other in &texts {
+                    let names = chain(other);
+                    let known = |mark: usize| {
+                        let name = &names[position(mark)];
+                        ghost.younger.contains(name) || ghost.elder.contains(name)
+                    };
+                    let first_gap = (0..marks_within(names.len())).take_while(|mark| known(*mark)).count();
+                    let all = (0..marks_within(names.len())).filter(|mark| known(*mark)).count();
+                    prop_assert_eq!(first_gap, all);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The router itself: keeps the books, asks the policy, tells the shadows.
+//!
+//! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
+
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
+
+use crate::booking::{Booking, Bookings};
+use crate::chance::Chance;
+use crate::event::{Event, Usage};
+use crate::fleet::{Fleet, Pace, State, Worker, WorkerView};
+use crate::ghost::Ghost;
+use crate::index::Index;
+use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
+use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, WorkerId};
+use crate::scale::Scale;
+use crate::shadow::Report;
+use crate::time::Time;
+
+/// How to route.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The rule that chooses.
+    pub policy: PolicyConfig,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+/// Sends requests to workers. See the crate's documentation.
+pub struct Router {
+    policy: Box<dyn Policy>,
+    policy_name: &'static str,
+    chance: Chance,
+    fleet: Fleet,
+    bookings: Bookings,
+    index: Index,
+    ghost: Ghost,
+    scale: Scale,
+    /// How fast the fleet reads: what a worker is taken for that has told nothing.
+    pace: Pace,
+    decisions: u64,
+    /// Emptied after every use; kept for its memory.
+    events: KvEvents,
+    /// The same.
+    candidates: Vec<Candidate>,
+}
+
+impl Router {
+    /// A router with no workers yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            policy: settings.policy.build(),
+            policy_name: settings.policy.name(),
+            chance: Chance::new(settings.seed),
+            fleet: Fleet::default(),
+            bookings: Bookings::default(),
+            index: Index::default(),
+            ghost: Ghost::default(),
+            scale: Scale::default(),
+            pace: Pace::default(),
+            decisions: 0,
+            events: KvEvents::new(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Decides where `request` goes and books its work there, until [`observe`](Self::observe) is told of its end.
+    ///
+    /// # Errors
+    /// If no worker takes requests.
+    pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let decision = self.decide(request, &mut candidates, now);
+        candidates.clear();
+        self.candidates = candidates;
+        decision
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request<'_>,
+        candidates: &mut Vec<Candidate>,
+        now: Time,
+    ) -> Result<Decision, NoWorker> {
+        self.survey(request, candidates, now);
+        let occasion = self.occasion(request, now);
+        let among = Candidates::new(candidates, occasion).ok_or_else(|| self.nobody())?;
+        let Choice { worker, reason } = if among.count() == 1 {
+            Choice { worker: among.nth(0).worker, reason: Reason::Only }
+        } else {
+            self.policy.choose(request, among, &mut self.chance)
+        };
+        let chosen = among.iter().find(|candidate| candidate.worker == worker);
+        let chosen = chosen.expect("a policy chooses one of the candidates");
+        let fate = fate(chosen, among);
+        let mut booking = Booking::new(request, &self.scale, worker, now);
+        booking.overlap = chosen.overlap;
+        booking.remembered = among.remembered();
+        booking.active = booking.prompt + self.scale.output(request);
+        let (overlap, prompt) = (booking.overlap, booking.prompt);
+        let booking = self.book(booking, now);
+        let fallbacks = survey::fallbacks(candidates, worker);
+        let policy = self.policy_name;
+        Ok(Decision { booking, worker, fallbacks, overlap, prompt, fate, reason, policy })
+    }
+
+    /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.
+    pub fn observe(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Joined { worker, spec } => {
+                self.index.forget(worker);
+                self.fleet.join(worker, spec);
+            }
+            Event::Left { worker } => {
+                self.index.forget(worker);
+                self.fleet.leave(worker);
+            }
+            Event::Drained { worker } => self.fleet.drain(worker),
+            Event::Elsewhere { worker, load } => {
+                if let Some(worker) = self.fleet.get_mut(worker) {
+                    worker.elsewhere = load;
+                }
+            }
+            Event::Kv { worker, event } => self.tell(worker, &event),
+            Event::FirstToken { booking } => self.first_token(booking, now),
+            Event::Moved { booking, to } => self.moved(booking, to, now),
+            Event::Finished { booking, usage } => self.finished(booking, usage, now),
+            Event::Aborted { booking } => _ = self.unbook(booking, now),
+        }
+    }
+
+    /// Requests that were routed and have not ended.
+    pub fn in_flight(&self) -> usize {
+        self.bookings.len()
+    }
+
+    /// Blocks that at least one worker is believed to hold.
+    pub fn indexed_blocks(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Blocks that `worker` is believed to hold.
+    pub fn held_by(&self, worker: WorkerId) -> Blocks {
+        self.index.held_by(worker)
+    }
+
+    /// How many leading blocks of `chain` it is believed to hold.
+    pub fn leading_blocks(&self, worker: WorkerId, chain: &[BlockHash]) -> usize {
+        let leading = self.index.leading(chain);
+        leading.iter().find(|(holder, _)| *holder == worker).map_or(0, |(_, blocks)| *blocks)
+    }
+
+    /// The workers, in order of their ids.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView> {
+        self.fleet.iter().map(|(id, worker)| WorkerView {
+            id,
+            up: worker.state == State::Up,
+            in_flight: worker.in_flight,
+            queued: worker.backlog.total(),
+            active: worker.active,
+            token_s: worker.pace.token_s(self.pace.fleet_token_s()),
+            capacity: worker.capacity(),
+            fill: self.fill(id, worker, None),
+            predicted_tokens: worker.predicted,
+            reported_tokens: worker.reported,
+        })
+    }
+
+    fn nobody(&self) -> NoWorker {
+        let draining = self.fleet.iter().any(|(_, worker)| worker.state == State::Draining);
+        if draining { NoWorker::Draining } else { NoWorker::Unreachable }
+    }
+
+    /// Opens a new booking and puts its work on its worker.
+    fn book(&mut self, booking: Booking, now: Time) -> BookingId {
+        let id = self.bookings.next_id();
+        self.place(id, booking, now);
+        id
+    }
+
+    fn place(&mut self, id: BookingId, mut booking: Booking, now: Time) {
+        self.decisions += 1;
+        let at = booking.worker;
+        if let Some(worker) = self.fleet.get_mut(at) {
+            let token_s = worker.pace.token_s(self.pace.fleet_token_s());
+            booking.ahead = worker.backlog.remaining(now, token_s) + worker.elsewhere.queued.as_f64();
+            worker.book(id, &booking, now);
+            worker.last_chosen = self.decisions;
+            if let Some(shadow) = &mut worker.shadow {
+                shadow.sent(booking.footprint(), &mut self.events);
+            }
+        }
+        self.bookings.open(id, booking);
+        self.drain_shadow(at);
+    }
+
+    fn first_token(&mut self, id: BookingId, now: Time) {
+        let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.waiting) else { return };
+        booking.waiting = false;
+        let work = booking.ahead + booking.uncached().as_f64();
+        let took = now.since(booking.since);
+        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
+        worker.backlog.remove(id, now);
+        worker.pace.learn(work, took);
+        self.pace.learn(work, took);
+    }
+
+    fn moved(&mut self, id: BookingId, to: WorkerId, now: Time) {
+        // A worker that is not known has no account to book on: the work stays where it is until the request ends.
+        if self.fleet.get(to).is_none() {
+            return;
+        }
+        let Some(mut booking) = self.unbook(id, now) else { return };
+        let blocks = self.leading_blocks(to, booking.footprint().blocks);
+        let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
+        booking.overlap = overlap.min(booking.prompt);
+        booking.worker = to;
+        booking.since = now;
+        booking.waiting = true;
+        self.place(id, booking, now);
+    }
+
+    fn finished(&mut self, id: BookingId, usage: Option<Usage>, now: Time) {
+        let Some(booking) = self.unbook(id, now) else { return };
+        let Some(usage) = usage else { return };
+        if let Some(bytes) = booking.bytes {
+            self.scale.learn(bytes, usage.prompt);
+        }
+        self.scale.learn_output(usage.output);
+        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
+        if let Some(cached) = usage.cached {
+            worker.predicted += u64::from(booking.overlap.0);
+            worker.reported += u64::from(cached.0);
+        }
+        if let Some(shadow) = &mut worker.shadow {
+            shadow.answered(&booking, &Report { usage, unique: id.0 }, &mut self.events);
+        }
+        self.drain_shadow(booking.worker);
+    }
+
+    /// Ends a booking and frees its work; a second end finds nothing.
+    fn unbook(&mut self, id: BookingId, now: Time) -> Option<Booking> {
+        let booking = self.bookings.close(id)?;
+        if let Some(worker) = self.fleet.get_mut(booking.worker) {
+            worker.unbook(id, &booking, now);
+        }
+        self.fleet.bury(booking.worker);
+        Some(booking)
+    }
+
+    /// What a shadow did goes the same way as what a worker tells.
+    fn drain_shadow(&mut self, worker: WorkerId) {
+        for event in self.events.drain(..) {
+            self.index.apply(worker, &event);
+        }
+    }
+
+    fn tell(&mut self, worker: WorkerId, event: &KvEvent) {
+        let speaks = |worker: &Worker| worker.state != State::Gone && worker.shadow.is_none();
+        if self.fleet.get(worker).is_some_and(speaks) {
+            self.index.apply(worker, event);
+        }
+    }
+}
+
+/// What the choice of `chosen` makes of the prompt's tokens.
+fn fate(chosen: &Candidate, among: Candidates<'_>) -> Fate {
+    let best = among.iter().map(|candidate| candidate.overlap).max().unwrap_or_default();
+    let prompt = chosen.overlap + chosen.uncached;
+    let remembered = among.remembered().max(best);
+    Fate {
+        hit: chosen.overlap,
+        lost_to_load: best - chosen.overlap,
+        lost_to_eviction: remembered - best,
+        unseen: prompt - remembered,
+    }
+}

@@ -1,0 +1,136 @@
+//! The router before small fleets: one thing at a time.
+
+use std::time::Duration;
+
+use warmroute_kv::{BlockHash, KvEvent};
+
+use super::*;
+use crate::{Publishes, Unit, WorkerSpec};
+
+const ROOT: BlockHash = BlockHash(0);
+
+/// A router under the default policy, before workers that hold 4,000 tokens each.
+fn router(workers: u32, publishes: Publishes) -> Router {
+    let mut router = Router::new(Settings::default());
+    for id in 0..workers {
+        router.observe(joined(id, publishes), Time::ZERO);
+    }
+    router
+}
+
+fn joined(id: u32, publishes: Publishes) -> Event {
+    Event::Joined { worker: WorkerId(id), spec: WorkerSpec { capacity: Some(Tokens(4_000)), publishes } }
+}
+
+/// Names of `count` blocks that nothing else has in common with.
+fn blocks(first: u64, count: u64) -> Vec<BlockHash> {
+    (first * 1_000..first * 1_000 + count).map(BlockHash).collect()
+}
+
+fn serve(router: &mut Router, prompt: &[BlockHash], now: Time) -> Decision {
+    let decision = router.route(&Request::new(ROOT, prompt), now).unwrap();
+    router.observe(Event::Finished { booking: decision.booking, usage: None }, now);
+    decision
+}
+
+#[test]
+fn affinity_ends_where_the_queue_costs_more_than_the_saving() {
+    let mut router = router(2, Publishes::Nothing);
+    let warm = serve(&mut router, &blocks(1, 40), Time::ZERO).worker;
+    let mut stayed = 0;
+    let reason = loop {
+        let decision = router.route(&Request::new(ROOT, &blocks(1, 40)), Time::ZERO).unwrap();
+        if decision.worker != warm {
+            break decision.reason;
+        }
+        assert_eq!((decision.overlap, decision.reason), (Tokens(640), Reason::Prefix));
+        stayed += 1;
+    };
+    // The other worker, at first empty, has 640 tokens to read; each waiting request is worth 300.
+    assert_eq!(stayed, 3, "after 3 x 300 tokens' worth of requests, reading 640 elsewhere is cheaper");
+    assert_eq!(reason, Reason::Spill);
+}
+
+#[test]
+fn with_nothing_to_reuse_the_choice_is_least_work() {
+    let mut router = router(4, Publishes::Nothing);
+    let mut chance = Chance::new(9);
+    let mut work = [0_usize; 4];
+    for number in 0..400 {
+        let prompt = blocks(number + 1, 1 + chance.below(100) as u64);
+        let decision = router.route(&Request::new(ROOT, &prompt), Time::from_millis(number)).unwrap();
+        let chosen = decision.worker.0 as usize;
+        assert_eq!(
+            work[chosen],
+            *work.iter().min().unwrap(),
+            "request {number} went past less work: {work:?}"
+        );
+        assert_eq!(decision.reason, Reason::LeastLoad);
+        work[chosen] += prompt.len() * 16 + 300;
+    }
+}
+
+#[test]
+fn a_worker_that_restarted_is_taken_for_cold() {
+    for publishes in [Publishes::Nothing, Publishes::Events] {
+        let mut router = router(2, publishes);
+        let prompt = blocks(1, 10);
+        let worker = serve(&mut router, &prompt, Time::ZERO).worker;
+        let event = KvEvent::Stored { parent: ROOT, blocks: prompt.clone() };
+        router.observe(Event::Kv { worker, event }, Time::ZERO);
+        assert_eq!(serve(&mut router, &prompt, Time::ZERO).overlap, Tokens(160));
+        router.observe(joined(worker.0, publishes), Time::ZERO);
+        assert_eq!(serve(&mut router, &prompt, Time::ZERO).overlap, Tokens(0), "{publishes:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_tells_is_believed_and_one_with_a_shadow_is_not_asked() {
+    let mut router = router(2, Publishes::Events);
+    router.observe(joined(1, Publishes::Nothing), Time::ZERO);
+    for worker in [WorkerId(0), WorkerId(1)] {
+        let event = KvEvent::Stored { parent: ROOT, blocks: blocks(u64::from(worker.0) + 1, 4) };
+        router.observe(Event::Kv { worker, event }, Time::ZERO);
+    }
+    assert_eq!(router.indexed_blocks(), 4, "only the first worker speaks for itself");
+    assert_eq!(serve(&mut router, &blocks(1, 4), Time::ZERO).overlap, Tokens(64));
+    assert_eq!(serve(&mut router, &blocks(2, 4), Time::ZERO).overlap, Tokens(0));
+}
+
+#[test]
+fn bytes_become_tokens_at_the_rate_that_workers_report() {
+    let mut router = router(1, Publishes::Nothing);
+    let prompt = blocks(1, 100);
+    let request = Request { unit: Unit::Bytes, prompt: 6_400, block: 64, ..Request::new(ROOT, &prompt) };
+    assert_eq!(
+        router.route(&request, Time::ZERO).unwrap().prompt,
+        Tokens(1_600),
+        "four bytes a token at first"
+    );
+    for _ in 0..100 {
+        let booking = router.route(&request, Time::ZERO).unwrap().booking;
+        let usage = Usage { prompt: Tokens(3_200), cached: Some(Tokens(3_000)), output: Tokens(8) };
+        router.observe(Event::Finished { booking, usage: Some(usage) }, Time::ZERO);
+    }
+    let learned = router.route(&request, Time::ZERO).unwrap().prompt;
+    assert!(learned.0.abs_diff(3_200) < 100, "two bytes a token now: {learned}");
+    let view = router.workers().next().unwrap();
+    assert_eq!(view.reported_tokens, 300_000);
+    assert!(view.predicted_tokens > 250_000, "{view:?}");
+}
+
+#[test]
+fn queued_work_ends_with_the_first_token_and_follows_a_retry() {
+    let mut router = router(2, Publishes::Nothing);
+    let decision = router.route(&Request::new(ROOT, &blocks(1, 10)), Time::ZERO).unwrap();
+    let (booking, to) = (decision.booking, decision.fallbacks[0]);
+    let load =
+        |router: &Router| router.workers().map(|one| (one.in_flight, one.queued.0)).collect::<Vec<_>>();
+    assert_eq!(load(&router), [(1, 160), (0, 0)]);
+    router.observe(Event::Moved { booking, to }, Time::ZERO + Duration::from_millis(1));
+    assert_eq!(load(&router), [(0, 0), (1, 160)]);
+    router.observe(Event::FirstToken { booking }, Time::ZERO);
+    assert_eq!(load(&router), [(0, 0), (1, 0)]);
+    router.observe(Event::Finished { booking, usage: None }, Time::ZERO);
+    assert_eq!(load(&router), [(0, 0), (0, 0)]);
+}
