@@ -27,9 +27,7 @@ pub enum Broken {
         held: usize,
     },
     /// Work is booked, or owed, when all is over.
-    #[error(
-        "{what} when every request had ended; hint: this is a defect, please report the command"
-    )]
+    #[error("{what} when every request had ended; hint: this is a defect, please report the command")]
     LeftOver {
         /// What is left.
         what: String,
@@ -86,7 +84,9 @@ pub(super) fn at_the_end(world: &World<'_>) -> Result<(), Broken> {
         for router in world.gateways.routers().iter().filter(|_| is_exact(world)) {
             let believed = router.held_by(WorkerId(worker as u32));
             if believed != resident {
-                return left(format!("the index counts {believed} blocks on worker {worker}, not {resident}"));
+                return left(format!(
+                    "the index counts {believed} blocks on worker {worker}, not {resident}"
+                ));
             }
         }
     }

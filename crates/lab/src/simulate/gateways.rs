@@ -26,8 +26,7 @@ pub(super) type Snapshot = Vec<Vec<(WorkerId, Elsewhere)>>;
 impl Gateways {
     /// The scenario's gateways, which know no worker yet.
     pub(super) fn new(scenario: &Scenario, block: Tokens) -> Self {
-        let settings =
-            |seed| Settings { policy: scenario.policy.clone(), seed, ..Settings::default() };
+        let settings = |seed| Settings { policy: scenario.policy.clone(), seed, ..Settings::default() };
         let publishes = match scenario.view {
             View::Exact => Publishes::Events,
             View::Shadow => Publishes::Nothing,
@@ -43,7 +42,12 @@ impl Gateways {
     }
 
     /// Routes a request at the gateway whose turn it is, and notes the decision in `flight`.
-    pub(super) fn route(&mut self, flight: &mut Flight, session: u64, now: Time) -> Result<Decision, NoWorker> {
+    pub(super) fn route(
+        &mut self,
+        flight: &mut Flight,
+        session: u64,
+        now: Time,
+    ) -> Result<Decision, NoWorker> {
         flight.gateway = self.turn;
         self.turn = (self.turn + 1) % self.routers.len();
         let ask = &flight.ask;

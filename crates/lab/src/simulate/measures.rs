@@ -47,7 +47,8 @@ impl Ledger {
 
     fn fate(&self) -> Fate {
         let all: u64 = self.fates.iter().sum();
-        let [hit, lost_to_load, lost_to_eviction, unseen] = self.fates.map(|part| ratio(part as f64, all as f64));
+        let [hit, lost_to_load, lost_to_eviction, unseen] =
+            self.fates.map(|part| ratio(part as f64, all as f64));
         Fate { hit, lost_to_load, lost_to_eviction, unseen }
     }
 }
@@ -105,7 +106,8 @@ fn prediction_error(flight: &Flight) -> f64 {
 }
 
 fn is_good(flight: &Flight, slo: &Slo) -> bool {
-    let within = |seconds: Option<f64>, most: Duration| seconds.is_none_or(|seconds| seconds <= most.as_secs_f64());
+    let within =
+        |seconds: Option<f64>, most: Duration| seconds.is_none_or(|seconds| seconds <= most.as_secs_f64());
     flight.answered && within(flight.ttft_s(), slo.ttft) && within(flight.tpot_s(), slo.tpot)
 }
 

@@ -11,6 +11,8 @@ mod gateways;
 mod measures;
 pub mod report;
 mod scenario;
+#[cfg(test)]
+mod tests;
 mod world;
 mod yardsticks;
 

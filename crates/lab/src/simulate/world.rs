@@ -264,11 +264,8 @@ impl<'a> World<'a> {
         flight.ended = Some(self.now);
         flight.answered = answered;
         if let Some(booking) = flight.booking.take() {
-            let usage = Usage {
-                prompt: flight.ask.prompt,
-                cached: Some(flight.cached),
-                output: flight.ask.output,
-            };
+            let usage =
+                Usage { prompt: flight.ask.prompt, cached: Some(flight.cached), output: flight.ask.output };
             let event = if answered {
                 Event::Finished { booking, usage: Some(usage) }
             } else {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use warmroute_kv::{BlockPool, KvEvents, Tokens};
 
-pub(super) use self::sequence::{Job, RequestId};
 use self::sequence::Sequence;
+pub(super) use self::sequence::{Job, RequestId};
 use self::step_time::{Load, step_time};
 use super::scenario::EngineModel;
 
@@ -185,6 +185,7 @@ impl Engine {
             self.pool.release(last.lease);
             self.waiting.push_front(last.job);
             self.preemptions += 1;
+            self.stuck = false;
             if self.running.len() == place {
                 return false;
             }
@@ -223,8 +224,8 @@ impl Engine {
         let found = lease.len();
         let headroom = if self.running.is_empty() { 0.0 } else { HEADROOM * self.pool.capacity().as_f64() };
         let room = self.pool.available().get().saturating_sub(headroom as usize);
-        let grown = needed - found <= room
-            && self.pool.grow(&mut lease, needed - found, &mut self.events).is_ok();
+        let grown =
+            needed - found <= room && self.pool.grow(&mut lease, needed - found, &mut self.events).is_ok();
         if !grown {
             self.pool.release(lease);
             return Err(job);

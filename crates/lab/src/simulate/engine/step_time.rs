@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_full_chunk_on_two_h100s_takes_what_the_formula_says() {
-        let load = Load { requests: 11, decodes: 10, context: 100_000, prefill: 8_192, attended: 8_192 * 4_096 };
+        let load =
+            Load { requests: 11, decodes: 10, context: 100_000, prefill: 8_192, attended: 8_192 * 4_096 };
         let expected = 0.012 + 11.0 * 40e-6 + 0.0076 + 8_192.0 * 44e-6 + 8_192.0 * 4_096.0 * 0.6e-9;
         let time = step_time(EngineModel::H100, &load, 1).as_secs_f64();
         assert!((time - expected).abs() < 1e-9, "{time} is not {expected}");
