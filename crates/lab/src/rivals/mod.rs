@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn labels_name_only_what_differs_from_the_defaults() {
-        assert_eq!(label("cache_aware:rho=2"), "cache_aware:rho=2");
+        assert_eq!(label("prefix_hash:chars=200"), "prefix_hash:chars=200");
+        assert_eq!(label("prefix_hash:chars=20"), "prefix_hash");
         assert_eq!(label("rival:dynamo:temperature=0.5"), "rival:dynamo:temperature=0.5");
         assert_eq!(label("rival:dynamo:temperature=0,overlap_credit=2"), "rival:dynamo:overlap_credit=2");
     }

@@ -94,7 +94,7 @@ impl Window {
 }
 
 impl Preble {
-    /// Keeps a window for each candidate and for nobody else.
+    /// Keeps a window for each candidate and for nobody else. Returns the number of the slice it is.
     fn fit(&mut self, among: Candidates<'_>) -> u64 {
         let now = self.slice(among.now());
         let mut before = std::mem::take(&mut self.windows);
@@ -190,12 +190,15 @@ mod tests {
 
     #[test]
     fn a_full_cache_that_is_being_hit_is_spared() {
-        let mut scene = Scene::of("preble");
-        let full = |id, overlap| Candidate { fill: 1.0, ..holding(id, overlap) };
-        // Both have computed as much; only worker 0 was hit.
-        scene.ask(&prompt(1, 100), &[full(0, 1_500), worker(1)]);
-        scene.at(1).ask(&prompt(2, 100), &[worker(0), full(1, 1_500)]);
-        let held = Candidate { fill: 0.0, ..worker(1) };
-        assert_eq!(scene.ask(&prompt(3, 100), &[full(0, 0), held]).0, 1);
+        let third = |fill: f64| {
+            let mut scene = Scene::of("preble");
+            let full = |id| Candidate { fill, ..worker(id) };
+            // Worker 0 computes 96 tokens and is hit for 1,504; worker 1 computes 112 and is never hit.
+            assert_eq!(scene.ask(&prompt(1, 100), &[holding(0, 1_504), worker(1)]).0, 0);
+            assert_eq!(scene.ask(&prompt(2, 7), &[worker(0), worker(1)]).0, 1);
+            scene.ask(&prompt(3, 100), &[full(0), full(1)])
+        };
+        assert_eq!(third(0.0), (0, Reason::LeastLoad), "nothing need go: the 16 tokens decide");
+        assert_eq!(third(1.0), (1, Reason::LeastLoad), "1,600 tokens must go, and are wanted on worker 0");
     }
 }
