@@ -5,6 +5,7 @@
 
 pub mod report;
 mod scenario;
+pub mod show;
 
 pub use self::report::RunReport;
 pub use self::scenario::{Change, EngineModel, Happening, Scenario, Slo, View};
