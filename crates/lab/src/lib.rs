@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod compare;
+pub mod grid;
 pub mod load;
 pub mod machine;
 pub mod oracle;

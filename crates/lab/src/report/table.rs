@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-
 use super::{PolicyReport, Report, Summary, WorkloadReport};
+use crate::grid::{Form, Grid};
 
 /// One column: its heading and what a row shows in it.
 type Column = (&'static str, fn(&PolicyReport) -> String);
@@ -27,10 +26,6 @@ const COLUMNS: &[Column] = &[
     ("warm\ngain", |row| times(row.ttft_warm_speedup)),
     ("answers\nequal", |row| format!("{}/{}", row.answers_equal, row.requests)),
 ];
-
-/// Lines above, below and under the headings; none between columns, which would cost the width of two figures.
-const RULED: TableStyle = TableStyle::new().top_border(RULE).header_separator(RULE).bottom_border(RULE);
-const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
 
 /// What the headings mean, shown once under all tables.
 const LEGEND: &str = "\
@@ -69,19 +64,11 @@ fn title(workload: &WorkloadReport) -> String {
 }
 
 fn table(workload: &WorkloadReport) -> String {
-    let mut table = Table::new();
-    table.load_style(RULED);
-    table.set_header(COLUMNS.iter().map(|(heading, _)| *heading));
+    let mut grid = Grid::new(1, COLUMNS.iter().map(|(heading, _)| *heading));
     for row in &workload.policies {
-        table.add_row(COLUMNS.iter().map(|(_, show)| show(row)));
+        grid.row(COLUMNS.iter().map(|(_, show)| show(row)));
     }
-    for (place, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        if place > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
+    grid.render(Form::Plain)
 }
 
 /// The last policy against the first, in a sentence.

@@ -11,6 +11,7 @@ mod gateways;
 mod measures;
 pub mod report;
 mod scenario;
+pub mod show;
 #[cfg(test)]
 mod tests;
 mod world;
