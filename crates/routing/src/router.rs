@@ -8,7 +8,7 @@ use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
 use crate::event::{Event, Usage};
 use crate::fleet::{Fleet, State, Worker, WorkerView};
-use crate::index::Index;
+use crate::index::{Index, Leading};
 use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
 use crate::request::{BookingId, Decision, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
@@ -119,11 +119,11 @@ impl Router {
     }
 
     fn candidates(&self, request: &Request<'_>, now: Time) -> Vec<Candidate> {
-        let leading = self.index.leading(request.blocks);
+        let mut leading = Leading::default();
+        self.index.leading(request.blocks, &mut leading);
         let prompt = self.scale.prompt(request);
         let candidate = |(id, worker): (WorkerId, &Worker)| {
-            let blocks = leading.iter().find(|(holder, _)| *holder == id).map_or(0, |(_, blocks)| *blocks);
-            let overlap = self.scale.blocks(request, blocks).min(prompt);
+            let overlap = self.scale.blocks(request, leading.depth_of(id)).min(prompt);
             Candidate {
                 worker: id,
                 overlap,
@@ -182,9 +182,9 @@ impl Router {
         }
         let Some(mut booking) = self.bookings.close(id) else { return };
         self.release(&booking);
-        let leading = self.index.leading(booking.footprint().blocks);
-        let blocks = leading.iter().find(|(holder, _)| *holder == to).map_or(0, |(_, blocks)| *blocks);
-        let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
+        let mut leading = Leading::default();
+        self.index.leading(booking.footprint().blocks, &mut leading);
+        let overlap = Tokens((leading.depth_of(to) as f64 * booking.block_tokens).round() as u32);
         booking.overlap = overlap.min(booking.prompt);
         booking.worker = to;
         booking.waiting = true;
