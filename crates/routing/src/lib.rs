@@ -41,7 +41,7 @@ mod time;
 pub use chance::Chance;
 pub use event::{Elsewhere, Event, Publishes, Usage, WorkerSpec};
 pub use fleet::WorkerView;
-pub use index::Index;
+pub use index::{Index, Leading};
 pub use request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Unit, WorkerId};
 pub use router::{Router, Settings};
 pub use time::Time;

@@ -13,7 +13,7 @@ use crate::chance::Chance;
 use crate::event::{Event, Usage};
 use crate::fleet::{Fleet, Pace, State, Worker, WorkerView};
 use crate::ghost::Ghost;
-use crate::index::Index;
+use crate::index::{Index, Leading};
 use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
 use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
@@ -42,10 +42,10 @@ pub struct Router {
     /// How fast the fleet reads: what a worker is taken for that has told nothing.
     pace: Pace,
     decisions: u64,
-    /// Emptied after every use; kept for its memory.
+    /// Emptied after every use; kept for its memory, as are the next two.
     events: KvEvents,
-    /// The same.
     candidates: Vec<Candidate>,
+    leading: Leading,
 }
 
 impl Router {
@@ -64,6 +64,7 @@ impl Router {
             decisions: 0,
             events: KvEvents::new(),
             candidates: Vec::new(),
+            leading: Leading::default(),
         }
     }
 
@@ -149,8 +150,9 @@ impl Router {
 
     /// How many leading blocks of `chain` it is believed to hold.
     pub fn leading_blocks(&self, worker: WorkerId, chain: &[BlockHash]) -> usize {
-        let leading = self.index.leading(chain);
-        leading.iter().find(|(holder, _)| *holder == worker).map_or(0, |(_, blocks)| *blocks)
+        let mut leading = Leading::default();
+        self.index.leading(chain, &mut leading);
+        leading.depth_of(worker)
     }
 
     /// The workers, in order of their ids.

@@ -16,13 +16,12 @@ const MOST_FALLBACKS: usize = 8;
 
 impl Router {
     /// Fills in one candidate for each worker that takes requests.
-    pub(super) fn survey(&self, request: &Request<'_>, candidates: &mut Vec<Candidate>, now: Time) {
-        let leading = self.index.leading(request.blocks);
+    pub(super) fn survey(&mut self, request: &Request<'_>, candidates: &mut Vec<Candidate>, now: Time) {
+        self.index.leading(request.blocks, &mut self.leading);
         let prompt = self.scale.prompt(request);
         let fleet_token_s = self.pace.fleet_token_s();
         candidates.extend(self.fleet.up().map(|(id, worker)| {
-            let blocks = leading.iter().find(|(holder, _)| *holder == id).map_or(0, |(_, blocks)| *blocks);
-            let overlap = self.scale.blocks(request, blocks).min(prompt);
+            let overlap = self.scale.blocks(request, self.leading.depth_of(id)).min(prompt);
             let elsewhere = &worker.elsewhere;
             let token_s = worker.pace.token_s(fleet_token_s);
             let before = worker.backlog.remaining(now, token_s) + elsewhere.queued.as_f64();

@@ -1,0 +1,165 @@
+//! Who holds how many leading blocks of a prompt, as far as KV events tell: exactly, holes included.
+//!
+//! A block counts for a worker only if the worker holds every block before it: an engine cannot use what follows a
+//! hole. Blocks are kept in *runs*: consecutive blocks that the same set of workers holds. Since a block's name says
+//! everything about what comes before it, a lookup compares one name per run, its last, and intersects the holders of
+//! the runs on its way: it costs runs, not blocks times holders, and needs to know nothing of branches.
+//!
+//! What is relied on: a block's name determines its whole prefix, up to a collision of 64 bits. Events that contradict
+//! this may cost hits or claim hits that are none, for the blocks concerned; nothing else.
+//!
+//! Memory: 12 bytes a block at a load of about 0.7 in the [table], 8 in its run, and 64 a run; shared by all holders.
+
+mod coverage;
+mod holders;
+mod leading;
+mod run;
+mod sequence;
+mod table;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use warmroute_kv::{BlockHash, Blocks, KvEvent};
+
+use self::coverage::Coverage;
+pub use self::leading::Leading;
+use self::run::RunId;
+use self::workers::{Slot, Workers};
+use crate::request::WorkerId;
+
+/// The fleet's caches, as told.
+#[derive(Debug, Default)]
+pub struct Index {
+    coverage: Coverage,
+    workers: Arc<Workers>,
+    /// How many blocks each worker holds, by slot.
+    held: Vec<u32>,
+}
+
+impl Index {
+    /// Blocks held by at least one worker.
+    pub fn len(&self) -> usize {
+        self.coverage.table.len()
+    }
+
+    /// Whether no worker holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many blocks one worker holds.
+    pub fn held_by(&self, worker: WorkerId) -> Blocks {
+        Blocks(self.workers.slot(worker).map_or(0, |slot| self.held[slot.0 as usize]))
+    }
+
+    /// About the bytes of heap in use, as asked of the allocator. Costs no walk over the blocks.
+    pub fn bytes(&self) -> usize {
+        self.coverage.bytes() + self.workers.bytes() + self.held.capacity() * size_of::<u32>()
+    }
+
+    /// Takes in what `worker` told. Telling twice changes nothing.
+    pub fn apply(&mut self, worker: WorkerId, event: &KvEvent) {
+        match event {
+            KvEvent::Stored { parent, blocks } => self.store(worker, *parent, blocks),
+            KvEvent::Removed { blocks } => self.remove(worker, blocks),
+            KvEvent::Cleared => self.forget(worker),
+        }
+    }
+
+    /// Drops everything that `worker` holds. Costs a step per run and the worker's blocks.
+    pub fn forget(&mut self, worker: WorkerId) {
+        let Some(slot) = self.workers.slot(worker) else { return };
+        for id in 0..self.coverage.runs.places() {
+            let held = self.coverage.runs.get(RunId(id)).filter(|run| run.holders.contains(slot));
+            if let Some(len) = held.map(|run| run.len()) {
+                self.coverage.take(RunId(id), 0..len, slot);
+            }
+        }
+        Arc::make_mut(&mut self.workers).remove(worker);
+        self.held[slot.0 as usize] = 0;
+        self.held.truncate(self.workers.slots());
+        self.held.shrink_to(self.workers.slots());
+    }
+
+    /// Finds how many leading blocks of `chain` each worker holds.
+    pub fn leading(&self, chain: &[BlockHash], into: &mut Leading) {
+        into.begin(&self.workers);
+        let mut depth = 0;
+        while let Some(id) = chain.get(depth).and_then(|block| self.coverage.run_of(*block)) {
+            let run = &self.coverage.runs[id];
+            // Nought if the chain enters the run behind its first block, which only contradictory events can bring about.
+            let matching = run.matching(0, &chain[depth..]);
+            if matching == 0 || !into.meet(depth, &run.holders) {
+                break;
+            }
+            depth += matching;
+        }
+        into.finish(depth);
+    }
+
+    fn store(&mut self, worker: WorkerId, mut parent: BlockHash, mut blocks: &[BlockHash]) {
+        if blocks.is_empty() {
+            return;
+        }
+        let slot = self.slot(worker);
+        while let Some(first) = blocks.first() {
+            let count = match self.coverage.run_of(*first) {
+                Some(id) => self.store_known(slot, id, blocks),
+                None => {
+                    let added = self.coverage.add(parent, blocks, slot);
+                    self.held[slot.0 as usize] += added as u32;
+                    added
+                }
+            };
+            parent = blocks[count - 1];
+            blocks = &blocks[count..];
+        }
+    }
+
+    /// Stores the leading ones of `blocks` that a run has, which has the first. Returns how many.
+    fn store_known(&mut self, slot: Slot, id: RunId, blocks: &[BlockHash]) -> usize {
+        let run = &self.coverage.runs[id];
+        let from = run.position(blocks[0]).expect("the table knows what runs have");
+        let count = run.matching(from, blocks);
+        if !run.holders.contains(slot) {
+            self.coverage.give(id, from..from + count, slot);
+            self.held[slot.0 as usize] += count as u32;
+        } else if from == 0 {
+            // What was stored just before may have filled the hole before this run.
+            self.coverage.settle(id);
+        }
+        count
+    }
+
+    fn remove(&mut self, worker: WorkerId, mut blocks: &[BlockHash]) {
+        let Some(slot) = self.workers.slot(worker) else { return };
+        while let Some(last) = blocks.first() {
+            let held =
+                self.coverage.run_of(*last).filter(|id| self.coverage.runs[*id].holders.contains(slot));
+            let Some(id) = held else {
+                blocks = &blocks[1..];
+                continue;
+            };
+            let run = &self.coverage.runs[id];
+            let at = run.position(*last).expect("the table knows what runs have");
+            let upwards = run.blocks.as_slice()[..=at].iter().rev();
+            let count = upwards.zip(blocks).take_while(|(own, told)| own == told).count();
+            self.coverage.take(id, at + 1 - count..at + 1, slot);
+            self.held[slot.0 as usize] -= count as u32;
+            blocks = &blocks[count..];
+        }
+    }
+
+    fn slot(&mut self, worker: WorkerId) -> Slot {
+        if let Some(slot) = self.workers.slot(worker) {
+            return slot;
+        }
+        let slot = Arc::make_mut(&mut self.workers).add(worker);
+        self.held.resize(self.workers.slots(), 0);
+        slot
+    }
+}
