@@ -6,6 +6,7 @@
 mod config;
 #[cfg(test)]
 mod conformance;
+mod rendezvous;
 
 use warmroute_kv::Tokens;
 
@@ -29,7 +30,7 @@ macro_rules! policies {
     };
 }
 
-policies! { random round_robin least_loaded power_of_two prefix_hash cache_aware }
+policies! { random round_robin least_loaded power_of_two prefix_hash bounded_hash session cache_aware }
 
 /// The policy used when none is named.
 pub const DEFAULT: &str = "cache_aware";
@@ -80,6 +81,26 @@ pub struct Candidate {
     pub capacity: Option<Tokens>,
     /// The number of the decision that chose it last; 0 if none did.
     pub last_chosen: u64,
+}
+
+impl Candidate {
+    /// A worker that has nothing to do and holds nothing of any prompt, to be refined by struct update.
+    pub const fn idle(worker: WorkerId) -> Self {
+        Self {
+            worker,
+            overlap: Tokens::ZERO,
+            uncached: Tokens::ZERO,
+            in_flight: 0,
+            queued: Tokens::ZERO,
+            wait_s: 0.0,
+            token_s: 1e-4,
+            recent: 0.0,
+            fill: 0.0,
+            active: Tokens::ZERO,
+            capacity: None,
+            last_chosen: 0,
+        }
+    }
 }
 
 /// What a decision is about beside the workers themselves.
