@@ -9,7 +9,7 @@ use std::time::Duration;
 use warmroute_kv::Tokens;
 
 pub(crate) use self::backlog::Backlog;
-pub(crate) use self::pace::Pace;
+pub(crate) use self::pace::{Pace, Slowness};
 use crate::booking::Booking;
 use crate::event::{Elsewhere, Publishes, WorkerSpec};
 use crate::request::{BookingId, WorkerId};
@@ -41,8 +41,8 @@ pub(crate) struct Worker {
     pub(crate) active: Tokens,
     /// What other gateways have under way on it, as last heard.
     pub(crate) elsewhere: Elsewhere,
-    /// How fast it reads.
-    pub(crate) pace: Pace,
+    /// How much slower it reads than the fleet.
+    pub(crate) slowness: Slowness,
     /// Uncached prompt tokens given to it lately.
     pub(crate) recent: Decayed,
     /// The number of the decision that chose it last; 0 if none did.
@@ -63,7 +63,7 @@ impl Worker {
             backlog: Backlog::default(),
             active: Tokens::ZERO,
             elsewhere: Elsewhere::default(),
-            pace: Pace::default(),
+            slowness: Slowness::default(),
             recent: Decayed::default(),
             last_chosen: 0,
             shadow: None,

@@ -39,7 +39,7 @@ pub struct Router {
     index: Index,
     ghost: Ghost,
     scale: Scale,
-    /// How fast the fleet reads: what a worker is taken for that has told nothing.
+    /// How fast the fleet reads.
     pace: Pace,
     decisions: u64,
     /// Emptied after every use; kept for its memory, as are the next two.
@@ -163,7 +163,7 @@ impl Router {
             in_flight: worker.in_flight,
             queued: worker.backlog.total(),
             active: worker.active,
-            token_s: worker.pace.token_s(self.pace.fleet_token_s()),
+            token_s: self.pace.token_s() * worker.slowness.ratio(),
             capacity: worker.capacity(),
             fill: self.fill(id, worker, None),
             predicted_tokens: worker.predicted,
@@ -187,7 +187,7 @@ impl Router {
         self.decisions += 1;
         let at = booking.worker;
         if let Some(worker) = self.fleet.get_mut(at) {
-            let token_s = worker.pace.token_s(self.pace.fleet_token_s());
+            let token_s = self.pace.token_s() * worker.slowness.ratio();
             booking.ahead = worker.backlog.remaining(now, token_s) + worker.elsewhere.queued.as_f64();
             worker.book(id, &booking, now);
             worker.last_chosen = self.decisions;
@@ -206,7 +206,7 @@ impl Router {
         let took = now.since(booking.since);
         let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
         worker.backlog.remove(id, now);
-        worker.pace.learn(work, took);
+        worker.slowness.learn(self.pace.seconds(work), took);
         self.pace.learn(work, took);
     }
 

@@ -19,11 +19,11 @@ impl Router {
     pub(super) fn survey(&mut self, request: &Request<'_>, candidates: &mut Vec<Candidate>, now: Time) {
         self.index.leading(request.blocks, &mut self.leading);
         let prompt = self.scale.prompt(request);
-        let fleet_token_s = self.pace.fleet_token_s();
+        let fleet_token_s = self.pace.token_s();
         candidates.extend(self.fleet.up().map(|(id, worker)| {
             let overlap = self.scale.blocks(request, self.leading.depth_of(id)).min(prompt);
             let elsewhere = &worker.elsewhere;
-            let token_s = worker.pace.token_s(fleet_token_s);
+            let token_s = fleet_token_s * worker.slowness.ratio();
             let before = worker.backlog.remaining(now, token_s) + elsewhere.queued.as_f64();
             Candidate {
                 worker: id,
