@@ -52,7 +52,9 @@ pub fn parse(text: &str) -> Result<(String, PolicyConfig), BadPolicy> {
         None => {
             PolicyConfig::parse(text, POLICIES).map(|config| (config.to_string(), config)).map_err(|error| {
                 match error {
-                    BadPolicy::Unknown { name, .. } => BadPolicy::Unknown { name, known: names().collect() },
+                    BadPolicy::Unknown { kind, name, .. } => {
+                        BadPolicy::Unknown { kind, name, known: names().collect() }
+                    }
                     other => other,
                 }
             })
@@ -74,14 +76,14 @@ fn as_written(error: BadPolicy) -> BadPolicy {
     let written =
         |bare| *WRITTEN.iter().find(|name| name.strip_prefix(PREFIX) == Some(bare)).unwrap_or(&bare);
     match error {
-        BadPolicy::Unknown { name, .. } => {
-            BadPolicy::Unknown { name: format!("{PREFIX}{name}"), known: names().collect() }
+        BadPolicy::Unknown { kind, name, .. } => {
+            BadPolicy::Unknown { kind, name: format!("{PREFIX}{name}"), known: names().collect() }
         }
-        BadPolicy::UnknownOption { policy, option, known } => {
-            BadPolicy::UnknownOption { policy: written(policy), option, known }
+        BadPolicy::UnknownOption { kind, owner, option, known } => {
+            BadPolicy::UnknownOption { kind, owner: written(owner), option, known }
         }
-        BadPolicy::BadValue { policy, option, value, least, most } => {
-            BadPolicy::BadValue { policy: written(policy), option, value, least, most }
+        BadPolicy::BadValue { kind, owner, option, value, range } => {
+            BadPolicy::BadValue { kind, owner: written(owner), option, value, range }
         }
     }
 }

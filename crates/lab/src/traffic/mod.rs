@@ -3,11 +3,24 @@
 //! The unit is the *session*: turns that follow each other, each sent some time after the answers of the one before
 //! (a closed loop). A session of one turn that starts at a time of its own is an open loop's request. Two prompts share
 //! exactly the leading blocks that have equal names, as in a real cache.
+//!
+//! Traffic is made by a [`Workload`] from a seed, or read from a [trace](mod@trace).
+
+pub mod content;
+mod dialogue;
+mod dice;
+pub mod trace;
+mod workloads;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use warmroute_kv::{BlockHash, Tokens};
+
+pub use self::workloads::{FleetSize, WORKLOADS, Workload, WorkloadInfo};
 
 /// Everything that is asked in one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +86,13 @@ impl Ask {
     pub fn final_blocks(&self, block: Tokens) -> &[BlockHash] {
         let whole = (self.prompt + self.output).get() / block.get();
         &self.content.blocks[..whole.min(self.content.blocks.len())]
+    }
+}
+
+impl Session {
+    /// An open loop's request: one turn with one request, sent at `start` whatever became of others.
+    pub fn one(key: u64, start: Duration, ask: Ask) -> Self {
+        Self { key, start, turns: vec![Turn { think: Duration::ZERO, asks: vec![ask] }] }
     }
 }
 

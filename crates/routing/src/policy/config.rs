@@ -3,56 +3,32 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::options::{BadChoice, Chosen, Named, OptionInfo};
 use super::{DEFAULT, POLICIES, Policy, PolicyInfo};
 
-/// One setting of a policy.
-#[derive(Debug)]
-pub struct OptionInfo {
-    /// What it is called after the policy's name.
-    pub name: &'static str,
-    /// What it is unless said otherwise.
-    pub default: f64,
-    /// The least and the greatest value it takes.
-    pub range: (f64, f64),
-    /// What it does, with its unit.
-    pub about: &'static str,
-}
+/// A policy that cannot be.
+pub type BadPolicy = BadChoice;
 
-/// The values of a policy's settings, all within their ranges.
-#[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
-    names: &'static [OptionInfo],
-    values: &'a [f64],
-}
+impl Named for PolicyInfo {
+    const KIND: &'static str = "policy";
 
-impl Options<'_> {
-    /// The value of a setting.
-    ///
-    /// # Panics
-    /// If the policy declares no such setting: a policy asks only for its own.
-    pub fn get(&self, name: &str) -> f64 {
-        let place = self.names.iter().position(|option| option.name == name);
-        self.values[place.expect("a policy asks only for options it declares")]
+    fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// The value of a setting that counts things.
-    pub fn count(&self, name: &str) -> usize {
-        // Ranges are checked on parsing; `as` drops a fraction.
-        self.get(name) as usize
+    fn options(&self) -> &'static [OptionInfo] {
+        self.options
     }
 }
 
 /// Which policy to use, with which settings.
 #[derive(Clone, Debug)]
-pub struct PolicyConfig {
-    info: &'static PolicyInfo,
-    values: Vec<f64>,
-}
+pub struct PolicyConfig(Chosen<PolicyInfo>);
 
 impl PolicyConfig {
     /// A policy with its default settings.
     pub fn of(info: &'static PolicyInfo) -> Self {
-        Self { info, values: info.options.iter().map(|option| option.default).collect() }
+        Self(Chosen::of(info))
     }
 
     /// Parses `name` or `name:option=value,...` against a list of policies.
@@ -60,43 +36,17 @@ impl PolicyConfig {
     /// # Errors
     /// If there is no such policy or option, or the value is no number in the option's range.
     pub fn parse(text: &str, known: &'static [PolicyInfo]) -> Result<Self, BadPolicy> {
-        let (name, settings) = text.split_once(':').unwrap_or((text, ""));
-        let info = known.iter().find(|info| info.name == name).ok_or_else(|| BadPolicy::Unknown {
-            name: name.to_owned(),
-            known: known.iter().map(|info| info.name).collect(),
-        })?;
-        let mut config = Self::of(info);
-        for setting in settings.split(',').filter(|setting| !setting.is_empty()) {
-            config.set(setting)?;
-        }
-        Ok(config)
+        Chosen::parse(text, known).map(Self)
     }
 
     /// The policy's name.
     pub fn name(&self) -> &'static str {
-        self.info.name
+        self.0.info().name
     }
 
     /// Makes the policy.
     pub fn build(&self) -> Box<dyn Policy> {
-        (self.info.build)(&Options { names: self.info.options, values: &self.values })
-    }
-
-    fn set(&mut self, setting: &str) -> Result<(), BadPolicy> {
-        let policy = self.info.name;
-        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
-        let place = self.info.options.iter().position(|option| option.name == name);
-        let place = place.ok_or_else(|| BadPolicy::UnknownOption {
-            policy,
-            option: name.to_owned(),
-            known: self.info.options.iter().map(|option| option.name).collect(),
-        })?;
-        let (least, most) = self.info.options[place].range;
-        let in_range = value.parse().ok().filter(|value: &f64| (least..=most).contains(value));
-        let bad =
-            || BadPolicy::BadValue { policy, option: name.to_owned(), value: value.to_owned(), least, most };
-        self.values[place] = in_range.ok_or_else(bad)?;
-        Ok(())
+        (self.0.info().build)(&self.0.options())
     }
 }
 
@@ -116,57 +66,8 @@ impl FromStr for PolicyConfig {
 /// As it is parsed; settings at their defaults are left out.
 impl fmt::Display for PolicyConfig {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.info.name)?;
-        let all = self.info.options.iter().zip(&self.values);
-        let changed = all.filter(|(option, value)| option.default.to_bits() != value.to_bits());
-        for (count, (option, value)) in changed.enumerate() {
-            write!(out, "{}{}={value}", if count == 0 { ':' } else { ',' }, option.name)?;
-        }
-        Ok(())
+        self.0.fmt(out)
     }
-}
-
-/// A policy that cannot be.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum BadPolicy {
-    /// Nobody knows the name.
-    #[error("there is no policy '{name}'; hint: use one of {}", known.join(", "))]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: Vec<&'static str>,
-    },
-    /// The policy has no such setting.
-    #[error("policy {policy} has no option '{option}'; hint: {}", options(known))]
-    UnknownOption {
-        /// The policy.
-        policy: &'static str,
-        /// What was asked for.
-        option: String,
-        /// What there is.
-        known: Vec<&'static str>,
-    },
-    /// The setting cannot have this value.
-    #[error(
-        "option '{option}' of policy {policy} cannot be '{value}'; hint: give a number from {least} to {most}, as in {policy}:{option}={least}"
-    )]
-    BadValue {
-        /// The policy.
-        policy: &'static str,
-        /// The setting.
-        option: String,
-        /// What was given.
-        value: String,
-        /// The least it may be.
-        least: f64,
-        /// The most it may be.
-        most: f64,
-    },
-}
-
-fn options(known: &[&str]) -> String {
-    if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) }
 }
 
 #[cfg(test)]

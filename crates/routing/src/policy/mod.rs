@@ -6,11 +6,13 @@
 mod config;
 #[cfg(test)]
 mod conformance;
+mod options;
 mod rendezvous;
 
 use warmroute_kv::Tokens;
 
-pub use self::config::{BadPolicy, OptionInfo, Options, PolicyConfig};
+pub use self::config::{BadPolicy, PolicyConfig};
+pub use self::options::{BadChoice, Chosen, Named, OptionInfo, Options};
 use crate::chance::Chance;
 use crate::request::{Reason, Request, WorkerId};
 use crate::time::Time;
