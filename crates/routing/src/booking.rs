@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use warmroute_kv::{BlockHash, Tokens};
 
+use crate::fleet::Work;
 use crate::request::{BookingId, Request, Unit, WorkerId};
 use crate::scale::Scale;
 use crate::shadow::Footprint;
@@ -22,10 +23,12 @@ pub(crate) struct Booking {
     pub(crate) overlap: Tokens,
     /// Prompt tokens that were sent lately, to whomever.
     pub(crate) remembered: Tokens,
-    /// Tokens of KV state that it needs at its end, by the estimate of the time.
-    pub(crate) active: Tokens,
-    /// Uncached prompt tokens before it on its worker when it was booked; its own not counted.
-    pub(crate) ahead: f64,
+    /// Tokens that its answer will have, by the estimate of the time.
+    pub(crate) output: Tokens,
+    /// The last block of the prompt that the worker is believed to hold.
+    pub(crate) overlap_end: Option<BlockHash>,
+    /// What its first token waits for, its own prompt included.
+    pub(crate) work: Work,
     /// Whether its first token will be told of.
     pub(crate) tells: bool,
     /// Whether the prompt is still to be read.
@@ -47,8 +50,9 @@ impl Booking {
             prompt: scale.prompt(request),
             overlap: Tokens::ZERO,
             remembered: Tokens::ZERO,
-            active: Tokens::ZERO,
-            ahead: 0.0,
+            output: scale.output(request),
+            overlap_end: None,
+            work: Work::default(),
             tells: request.tells_first_token,
             waiting: true,
             bytes: (request.unit == Unit::Bytes).then_some(request.prompt),
@@ -61,6 +65,22 @@ impl Booking {
     /// Prompt tokens that the worker has to compute.
     pub(crate) fn uncached(&self) -> Tokens {
         self.prompt - self.overlap
+    }
+
+    /// Tokens of KV state that it needs at its end.
+    pub(crate) fn context(&self) -> Tokens {
+        self.prompt + self.output
+    }
+
+    /// Notes that the first `blocks` blocks of the prompt, `overlap` tokens, are believed to be on its worker.
+    pub(crate) fn overlaps(&mut self, blocks: usize, overlap: Tokens) {
+        self.overlap = overlap;
+        self.overlap_end = blocks.checked_sub(1).map(|last| self.blocks[last]);
+    }
+
+    /// Whether prompts that were sent before it had all been read when it was sent.
+    pub(crate) fn was_first_in_line(&self) -> bool {
+        self.work.tokens <= self.uncached().as_f64()
     }
 
     /// The prompt as shadows take it in.

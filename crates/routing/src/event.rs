@@ -91,8 +91,10 @@ pub struct Elsewhere {
     pub in_flight: u32,
     /// Uncached prompt tokens of those whose first token has not come.
     pub queued: Tokens,
-    /// Tokens of KV state that they need at their end.
+    /// Tokens of KV state that they need at their end, what several share counted once.
     pub active: Tokens,
+    /// The same, with what they share counted for each.
+    pub context: Tokens,
 }
 
 impl Sum for Elsewhere {
@@ -101,6 +103,7 @@ impl Sum for Elsewhere {
             in_flight: sum.in_flight.saturating_add(load.in_flight),
             queued: sum.queued + load.queued,
             active: sum.active + load.active,
+            context: sum.context + load.context,
         })
     }
 }

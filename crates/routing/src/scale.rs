@@ -3,6 +3,8 @@
 //! The ratio is that of two sums which forget slowly, so that one odd request moves it little and a change of language
 //! moves it within some dozens of requests. Before the first report, English prose through a large vocabulary.
 
+use std::time::Duration;
+
 use warmroute_kv::Tokens;
 
 use crate::request::{Request, Unit};
@@ -17,17 +19,21 @@ const MEMORY_REPORTS: f64 = 64.0;
 /// An answer's tokens, before any has been reported.
 const TYPICAL_OUTPUT: f64 = 256.0;
 
+/// A request's seconds from arrival to end, before any has ended.
+const TYPICAL_STAY_S: f64 = 10.0;
+
 /// The learned ratio, and how long answers are.
 #[derive(Debug)]
 pub(crate) struct Scale {
     tokens: f64,
     bytes: f64,
     output: f64,
+    stay_s: f64,
 }
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { tokens: TRUST_BYTES * TOKENS_PER_BYTE, bytes: TRUST_BYTES, output: TYPICAL_OUTPUT }
+        Self { tokens: TRUST_BYTES * TOKENS_PER_BYTE, bytes: TRUST_BYTES, output: TYPICAL_OUTPUT, stay_s: TYPICAL_STAY_S }
     }
 }
 
@@ -42,9 +48,15 @@ impl Scale {
         self.bytes = keep.mul_add(self.bytes, bytes as f64);
     }
 
-    /// Takes in that an answer had `tokens` tokens.
-    pub(crate) fn learn_output(&mut self, tokens: Tokens) {
+    /// Takes in that an answer had `tokens` tokens, and that its request took `stay` from its arrival.
+    pub(crate) fn learn_answer(&mut self, tokens: Tokens, stay: Duration) {
         self.output += (tokens.as_f64() - self.output) / MEMORY_REPORTS;
+        self.stay_s += (stay.as_secs_f64() - self.stay_s) / MEMORY_REPORTS;
+    }
+
+    /// Seconds from a request's arrival to its end.
+    pub(crate) const fn stay_s(&self) -> f64 {
+        self.stay_s
     }
 
     /// Tokens that the request's answer will probably have: as many as answers lately, and no more than it may.

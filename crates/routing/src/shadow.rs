@@ -94,7 +94,7 @@ impl Shadow {
 
     /// Corrects the believed size by what the worker found of a prompt.
     fn learn(&mut self, booking: &Booking, cached: Tokens) {
-        if booking.ahead > 0.0 {
+        if !booking.was_first_in_line() {
             return;
         }
         let predicted = booking.overlap;
@@ -223,7 +223,7 @@ mod tests {
     fn what_was_still_being_read_is_no_evidence() {
         let mut shadow = Shadow::new(Some(Tokens(1_000)));
         let mut busy = booking(&chain("abcd"), 640, 640);
-        busy.ahead = 500.0;
+        busy.work.tokens = 500.0;
         shadow.answered(&busy, &report(640, 0, 0), &mut Vec::new());
         assert_eq!(shadow.capacity(), Tokens(1_000));
     }

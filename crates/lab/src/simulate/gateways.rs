@@ -96,7 +96,8 @@ impl Gateways {
     pub(super) fn snapshot(&self) -> Snapshot {
         let own = |router: &Router| {
             let load = |view: warmroute_routing::WorkerView| {
-                (view.id, Elsewhere { in_flight: view.in_flight, queued: view.queued, active: view.active })
+                let warmroute_routing::WorkerView { in_flight, queued, active, context, .. } = view;
+                (view.id, Elsewhere { in_flight, queued, active, context })
             };
             router.workers().map(load).collect()
         };

@@ -1,6 +1,7 @@
 //! The workers: who takes requests, and what each has to do.
 
 mod backlog;
+mod footing;
 mod pace;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use warmroute_kv::Tokens;
 
 pub(crate) use self::backlog::Backlog;
-pub(crate) use self::pace::{Pace, Slowness};
+pub(crate) use self::footing::Footing;
+pub(crate) use self::pace::{Pace, Slowness, Work};
 use crate::booking::Booking;
 use crate::event::{Elsewhere, Publishes, WorkerSpec};
 use crate::request::{BookingId, WorkerId};
@@ -37,8 +39,8 @@ pub(crate) struct Worker {
     pub(crate) in_flight: u32,
     /// Prompts that it has not read yet.
     pub(crate) backlog: Backlog,
-    /// Tokens of KV state that its requests in flight need at their end, by the estimate when they were booked.
-    pub(crate) active: Tokens,
+    /// What its requests in flight need of its cache.
+    pub(crate) footing: Footing,
     /// What other gateways have under way on it, as last heard.
     pub(crate) elsewhere: Elsewhere,
     /// How much slower it reads than the fleet.
@@ -61,7 +63,7 @@ impl Worker {
             state: State::Up,
             in_flight: 0,
             backlog: Backlog::default(),
-            active: Tokens::ZERO,
+            footing: Footing::default(),
             elsewhere: Elsewhere::default(),
             slowness: Slowness::default(),
             recent: Decayed::default(),
@@ -77,20 +79,29 @@ impl Worker {
         self.shadow.as_ref().map(Shadow::capacity).or(self.spec.capacity)
     }
 
+    /// What a new request's first token would wait for, its own prompt not counted.
+    pub(crate) fn ahead(&self, pace: &Pace, now: Time) -> Work {
+        let own = self.backlog.remaining(now, pace.token_s() * self.slowness.ratio());
+        Work {
+            tokens: own + self.elsewhere.queued.as_f64(),
+            context: (self.footing.context() + self.elsewhere.context).as_f64(),
+        }
+    }
+
     /// Takes the work of a request.
     pub(crate) fn book(&mut self, id: BookingId, booking: &Booking, now: Time) {
         let uncached = booking.uncached();
         self.in_flight += 1;
-        self.active += booking.active;
+        self.footing.add(booking);
         self.backlog.push(id, uncached, booking.tells, now);
         self.recent.add(uncached.as_f64(), now);
     }
 
     /// Gives up the work of a request, its prompt included if it was still to be read.
     pub(crate) fn unbook(&mut self, id: BookingId, booking: &Booking, now: Time) {
-        debug_assert!(self.in_flight > 0 && self.active >= booking.active, "a booking was released twice");
+        debug_assert!(self.in_flight > 0, "a booking was released twice");
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.active -= booking.active;
+        self.footing.remove(booking);
         self.backlog.remove(id, now);
     }
 }
@@ -167,8 +178,11 @@ pub struct WorkerView {
     pub in_flight: u32,
     /// Uncached prompt tokens of requests whose first token has not come.
     pub queued: Tokens,
-    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known.
+    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known; what several
+    /// share counts once.
     pub active: Tokens,
+    /// The same, with what they share counted for each.
+    pub context: Tokens,
     /// Seconds it takes to read a prompt token, as learned from first tokens.
     pub token_s: f64,
     /// Tokens that its cache is taken to hold, if anything is known: told by the worker, or corrected by what it reports.

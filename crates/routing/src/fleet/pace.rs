@@ -1,149 +1,147 @@
-//! How long workers take to read prompts, learned from first tokens.
+//! How long it takes until a prompt has been read, learned from first tokens.
 //!
-//! Each first token says: so many uncached tokens were before it and in it, and it took so long. Over the whole fleet that
-//! makes a line: a time that every first token costs, and a time per token. How far one worker is off that line, as a
-//! ratio, is its slowness. Fitting a ratio of time to tokens for each worker instead would take workers that get long
-//! prompts for fast ones, and send them more of the same.
+//! Each first token says: with so many uncached tokens before it and in it, and so many tokens of KV state read by the
+//! answers under way, it took so long. Over the whole fleet that makes a plane: a time for every first token, one for each
+//! token of prompt, one for each token of context. How far one worker is off that plane, as a ratio, is its slowness.
+//! Fitting a ratio of time to tokens for each worker instead would take workers that get long prompts for fast ones, and
+//! send them more of the same.
 //!
-//! All sums forget, so that another engine, model or neighbour on the machine is noticed within some dozens of requests.
+//! Errors count in proportion to the time expected, so that a rush with its long waits does not drown what quiet times tell. All
+//! sums forget, so that another engine, model or neighbour on the machine is noticed within some dozens of requests.
 
 use std::time::Duration;
 
-/// A small GPU's pace in seconds per token, before anybody has told anything.
+/// A small GPU's pace in seconds per prompt token, before anybody has told anything.
 const FIRST_GUESS_S: f64 = 1e-4;
-/// The first guess counts as much as this many first tokens, each of as many tokens.
-const TRUST: (f64, f64) = (2.0, 1_000.0);
-/// A first token older than so many others counts for less than 1/e: the fleet's line, and one worker's slowness.
+/// What a wait is measured in when errors are weighed: below, it does not matter how short it was expected to be.
+const GRAIN_S: f64 = 0.02;
+/// A first token older than so many others counts for less than 1/e: for the fleet, and for one worker.
 const MEMORY: (f64, f64) = (1_000.0, 64.0);
-/// A worker is taken for as fast as the fleet with the weight of this many seconds of its own evidence.
-const TRUST_S: f64 = 3.0;
+/// The guess counts as much as this many first tokens.
+const TRUST: f64 = 2.0;
+/// A worker is taken for as fast as the fleet with the weight of this many first tokens of its own.
+const TRUST_OWN: f64 = 32.0;
 /// Whatever is measured, a worker is not taken for more than so many times as fast or slow as the fleet.
 const FARTHEST: f64 = 16.0;
+/// Tokens of prompt, and of context, in one unit of the fit: keeps its sums of like size.
+const UNITS: [f64; 3] = [1.0, 1e3, 1e5];
 
-/// The fleet's line: weighted least squares over first tokens, older ones counting less.
+/// What a first token waits for on one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Work {
+    /// Uncached prompt tokens: those of others before it, and its own.
+    pub(crate) tokens: f64,
+    /// Tokens of KV state that requests under way hold, each counted for every request that reads it.
+    pub(crate) context: f64,
+}
+
+/// The fleet's plane: weighted least squares, older first tokens counting less.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    weight: f64,
-    tokens: f64,
-    seconds: f64,
-    squares: f64,
-    products: f64,
+    /// Sums of products of the three features, and of each with the time.
+    products: [[f64; 3]; 3],
+    times: [f64; 3],
+    /// Seconds for each first token, each prompt token, each token of context.
+    fit: [f64; 3],
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        let (weight, tokens) = TRUST;
-        let seconds = tokens * FIRST_GUESS_S;
-        // As if the guess had been seen at half and at one and a half times the usual length.
-        Self {
-            weight,
-            tokens: weight * tokens,
-            seconds: weight * seconds,
-            squares: weight * 1.25 * tokens * tokens,
-            products: weight * 1.25 * tokens * seconds,
-        }
+        let guess = FIRST_GUESS_S * UNITS[1];
+        // A guess has been "seen" for each feature by itself, which also keeps the sums invertible.
+        let weight = TRUST / (GRAIN_S * GRAIN_S);
+        let products = [[weight, 0.0, 0.0], [0.0, weight, 0.0], [0.0, 0.0, weight]];
+        Self { products, times: [0.0, weight * guess, 0.0], fit: [0.0, guess, 0.0] }
     }
 }
 
 impl Pace {
-    /// It took so long until `tokens` were read.
-    pub(crate) fn learn(&mut self, tokens: f64, took: Duration) {
-        let (keep, seconds) = (1.0 - 1.0 / MEMORY.0, took.as_secs_f64());
-        self.weight = keep.mul_add(self.weight, 1.0);
-        self.tokens = keep.mul_add(self.tokens, tokens);
-        self.seconds = keep.mul_add(self.seconds, seconds);
-        self.squares = keep.mul_add(self.squares, tokens * tokens);
-        self.products = keep.mul_add(self.products, tokens * seconds);
+    /// It took so long.
+    pub(crate) fn learn(&mut self, work: Work, took: Duration) {
+        let features = features(work);
+        let grain = self.seconds(work) + GRAIN_S;
+        let (keep, weight) = (1.0 - 1.0 / MEMORY.0, 1.0 / (grain * grain));
+        for (row, feature) in features.iter().enumerate() {
+            for (sum, other) in self.products[row].iter_mut().zip(features) {
+                *sum = keep.mul_add(*sum, weight * feature * other);
+            }
+            self.times[row] = keep.mul_add(self.times[row], weight * feature * took.as_secs_f64());
+        }
+        self.solve();
     }
 
-    /// Seconds for each token.
+    /// Seconds for each prompt token.
     pub(crate) fn token_s(&self) -> f64 {
-        let ratio = self.seconds / self.tokens.max(1.0);
-        let variance = self.squares - self.tokens * self.tokens / self.weight;
-        let slope = (self.products - self.tokens * self.seconds / self.weight) / variance;
-        // Where lengths hardly differ there is no slope to find, and a first token costs no less than nothing.
-        let found = variance > 0.01 * self.squares && slope.is_finite();
-        if found { slope.clamp(ratio / FARTHEST, ratio) } else { ratio }
+        self.fit[1] / UNITS[1]
     }
 
-    /// Seconds until `tokens` tokens have been read.
-    pub(crate) fn seconds(&self, tokens: f64) -> f64 {
-        let token_s = self.token_s();
-        let each = (self.seconds - token_s * self.tokens) / self.weight;
-        token_s.mul_add(tokens, each.max(0.0))
+    /// Seconds until the first token.
+    pub(crate) fn seconds(&self, work: Work) -> f64 {
+        self.fit.iter().zip(features(work)).map(|(fit, feature)| fit * feature).sum()
+    }
+
+    /// Finds the plane. Nothing takes less than no time: a feature that seems to is left out, context first.
+    fn solve(&mut self) {
+        for left_out in [None, Some(2), Some(0)] {
+            let mut products = self.products;
+            let mut times = self.times;
+            for gone in left_out.into_iter().chain((left_out == Some(0)).then_some(2)) {
+                products[gone] = [0.0; 3];
+                products.iter_mut().for_each(|row| row[gone] = 0.0);
+                products[gone][gone] = 1.0;
+                times[gone] = 0.0;
+            }
+            self.fit = solve(products, times);
+            if self.fit.iter().all(|part| *part >= 0.0) {
+                break;
+            }
+        }
+        self.fit[1] = self.fit[1].max(1e-9);
     }
 }
 
-/// How many times as long as the fleet's line says one worker takes.
+fn features(work: Work) -> [f64; 3] {
+    [1.0, work.tokens / UNITS[1], work.context / UNITS[2]]
+}
+
+/// Solves three linear equations with a symmetric, positive definite matrix, by elimination.
+fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> [f64; 3] {
+    for pivot in 0..3 {
+        for row in pivot + 1..3 {
+            let factor = matrix[row][pivot] / matrix[pivot][pivot];
+            for column in pivot..3 {
+                matrix[row][column] -= factor * matrix[pivot][column];
+            }
+            right[row] -= factor * right[pivot];
+        }
+    }
+    let mut solution = [0.0; 3];
+    for row in (0..3).rev() {
+        let known: f64 = (row + 1..3).map(|column| matrix[row][column] * solution[column]).sum();
+        solution[row] = (right[row] - known) / matrix[row][row];
+    }
+    solution
+}
+
+/// How many times as long as the fleet's plane says one worker takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slowness {
-    took: f64,
-    expected: f64,
+    /// Sum of logarithms of the ratio, older ones counting less, and their weight.
+    log: f64,
+    weight: f64,
 }
 
 impl Slowness {
     /// A first token took so long, and should have taken `expected` seconds.
     pub(crate) fn learn(&mut self, expected: f64, took: Duration) {
         let keep = 1.0 - 1.0 / MEMORY.1;
-        self.took = keep.mul_add(self.took, took.as_secs_f64());
-        self.expected = keep.mul_add(self.expected, expected);
+        let ratio = (took.as_secs_f64() + GRAIN_S) / (expected + GRAIN_S);
+        self.log = keep.mul_add(self.log, ratio.clamp(1.0 / FARTHEST, FARTHEST).ln());
+        self.weight = keep.mul_add(self.weight, 1.0);
     }
 
     /// The ratio; one for a worker that has told little.
     pub(crate) fn ratio(&self) -> f64 {
-        ((self.took + TRUST_S) / (self.expected + TRUST_S)).clamp(1.0 / FARTHEST, FARTHEST)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chance::Chance;
-
-    fn after(count: usize, line: impl Fn(f64) -> f64) -> Pace {
-        let mut pace = Pace::default();
-        let mut chance = Chance::new(1);
-        for _ in 0..count {
-            let tokens = 100.0 + 10_000.0 * chance.unit() * chance.unit();
-            pace.learn(tokens, Duration::from_secs_f64(line(tokens) * (0.8 + 0.4 * chance.unit())));
-        }
-        pace
-    }
-
-    #[test]
-    fn it_finds_the_time_of_each_token_and_of_each_first_token() {
-        let pace = after(2_000, |tokens| 0.05 + 4e-5 * tokens);
-        assert!((pace.token_s() - 4e-5).abs() < 4e-6, "{}", pace.token_s());
-        assert!((pace.seconds(1_000.0) - 0.09).abs() < 0.01, "{}", pace.seconds(1_000.0));
-    }
-
-    #[test]
-    fn before_any_evidence_it_is_a_small_gpu_and_afterwards_no_longer() {
-        assert!((Pace::default().token_s() - FIRST_GUESS_S).abs() < 1e-9);
-        let pace = after(20, |tokens| 1e-5 * tokens);
-        assert!(pace.token_s() < 2e-5, "{}", pace.token_s());
-    }
-
-    #[test]
-    fn equal_lengths_give_a_ratio_and_no_nonsense() {
-        let mut pace = Pace::default();
-        for _ in 0..5_000 {
-            pace.learn(1_000.0, Duration::from_millis(50));
-        }
-        assert!((pace.token_s() - 5e-5).abs() < 1e-5, "{}", pace.token_s());
-    }
-
-    #[test]
-    fn a_worker_is_as_fast_as_the_fleet_until_it_has_shown_otherwise() {
-        let mut slowness = Slowness::default();
-        assert!((slowness.ratio() - 1.0).abs() < 1e-9);
-        for _ in 0..60 {
-            slowness.learn(0.5, Duration::from_secs(1));
-        }
-        assert!((1.7..2.0).contains(&slowness.ratio()), "{}", slowness.ratio());
-        for _ in 0..600 {
-            slowness.learn(0.5, Duration::from_millis(500));
-        }
-        assert!((slowness.ratio() - 1.0).abs() < 0.05, "it was restarted elsewhere: {}", slowness.ratio());
+        (self.log / (self.weight + TRUST_OWN)).exp()
     }
 }

@@ -1,97 +1,84 @@
-//! The least cost in prompt tokens: what is queued there, what of this prompt is missing there, and what the choice
-//! does to everybody else.
-//!
-//! ```text
-//! cost = queued + uncached + rho x reuse x fill x uncached + kappa x in flight
-//! ```
-//!
-//! Affinity is priced in the unit of what it saves, so a queue longer than the saving breaks it by itself, per request
-//! and per worker; there is no threshold and no global switch.
-//!
-//! The third term is the price of what the choice evicts. Tokens computed on a worker push as many others out of its
-//! cache where that is full (`fill`), and each of those will be wanted again about as likely as tokens have been lately
-//! (`reuse`, the share of prompt tokens that went to a worker which held them). It keeps a prefix from being copied
-//! everywhere, and it is what keeps one worker from getting every new prompt just because it alone holds a few tokens
-//! that all prompts begin with. `kappa` keeps long answers from piling up.
-//!
-//! Equal costs go to the worker with the least recent work, then the fewest requests, then to the one chosen longest
-//! ago. Where nothing is reused, `reuse` is zero and this is least work.
+//! experimental
 
 use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy};
 use crate::chance::Chance;
 use crate::request::{Reason, Request};
 
 pub(super) const ABOUT: &str = "the least work, counting what each worker's cache saves and what the choice evicts";
+const fn opt(name: &'static str, default: f64) -> OptionInfo {
+    OptionInfo { name, default, range: (-1e9, 1e9), about: "x" }
+}
 pub(super) const OPTIONS: &[OptionInfo] = &[
-    OptionInfo {
-        name: "rho",
-        default: 4.0,
-        range: (0.0, 1e6),
-        about: "price of evicting a token that is certain to be wanted again, in tokens of queue",
-    },
-    OptionInfo {
-        name: "kappa",
-        default: 300.0,
-        range: (0.0, 1e9),
-        about: "price of each request already in flight on a worker, in prompt tokens",
-    },
+    opt("gain", 0.0),
+    opt("lo", 0.0),
+    opt("hi", 8.0),
+    opt("evict", 4.0),
+    opt("press", 1.0),
+    opt("kappa", 30.0),
+    opt("clock", 1.0),
+    opt("barrier", 1.0),
+    opt("old", 0.0),
+    opt("mem", 200.0),
+    opt("pot", 0.0),
 ];
 
-/// Decisions after which one counts for 1/e in the share of reuse: long enough to see a working set, short enough to
-/// follow a change of traffic.
-const REUSE_MEMORY: f64 = 200.0;
-
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
-    CacheAware { rho: options.get("rho"), kappa: options.get("kappa"), reuse: Reuse::default() }
+    CacheAware {
+        o: OPTIONS.iter().map(|x| options.get(x.name)).collect::<Vec<_>>().try_into().unwrap(),
+        hit: 0.0,
+        lost: 0.0,
+        prompt: 0.0,
+    }
 }
 
 struct CacheAware {
-    rho: f64,
-    kappa: f64,
-    reuse: Reuse,
-}
-
-impl CacheAware {
-    fn cost(&self, candidate: &Candidate) -> f64 {
-        let uncached = candidate.uncached.as_f64();
-        let evicting = self.rho * self.reuse.share() * candidate.fill * uncached;
-        candidate.queued.as_f64() + uncached + evicting + self.kappa * f64::from(candidate.in_flight)
-    }
+    o: [f64; 11],
+    hit: f64,
+    lost: f64,
+    prompt: f64,
 }
 
 impl Policy for CacheAware {
     fn choose(&mut self, _: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
-        let chosen = among.least(|candidate| {
-            let ties = [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64];
-            [self.cost(candidate), ties[0], ties[1], ties[2]]
+        let [gain, lo, hi, evict, press, kappa, clock, barrier, old, mem, pot] = self.o;
+        let best = among.iter().map(|c| c.overlap).max().unwrap_or_default();
+        let common = among.iter().map(|c| c.overlap).min().unwrap_or_default();
+        let g = if self.hit + self.lost > 0.0 { self.lost / (self.lost + self.hit) } else { 0.0 };
+        let rho = (gain * g).clamp(lo, hi);
+        let reuse = if self.prompt > 0.0 { self.hit / self.prompt } else { 0.0 };
+        let mean_recent = among.iter().map(|c| c.recent).sum::<f64>() / among.count() as f64;
+        let cost = |c: &Candidate| {
+            let t = c.token_s;
+            let wait = if clock > 0.0 { c.wait_s } else { c.queued.as_f64() * t };
+            let dup = rho * t * (best - c.overlap).as_f64() * c.fill;
+            let churn = if mean_recent > 0.0 { (c.recent / mean_recent).powf(press) } else { 1.0 };
+            let ev = evict * reuse * t * c.uncached.as_f64() * c.fill * churn;
+            let oldp = old * reuse * t * c.uncached.as_f64() * c.fill;
+            let bar = match c.capacity {
+                Some(cap) => {
+                    let cap = cap.as_f64();
+                    let need = c.active.as_f64() + c.uncached.as_f64();
+                    barrier * among.stay_s() * ((need - 0.92 * cap) / cap).max(0.0)
+                }
+                None => 0.0,
+            };
+            let read = t * c.uncached.as_f64();
+            let ext = pot * (2.0 * wait * read + read * read);
+            ext + wait + t * c.uncached.as_f64() + dup + ev + oldp + kappa * t * f64::from(c.in_flight) + bar
+        };
+        let chosen = among.least(|c| {
+            [cost(c), c.recent, f64::from(c.in_flight), c.last_chosen as f64]
         });
-        self.reuse.learn(chosen);
-        let overlaps = || among.iter().map(|candidate| candidate.overlap);
-        let (best, common) = (overlaps().max().unwrap_or_default(), overlaps().min().unwrap_or_default());
+        let keep = 1.0 - 1.0 / mem;
+        let lost = among.remembered() - best;
+        self.hit = keep * self.hit + chosen.overlap.as_f64();
+        self.lost = keep * self.lost + lost.as_f64();
+        self.prompt = keep * self.prompt + (chosen.overlap + chosen.uncached).as_f64();
         let reason = match chosen.overlap {
             _ if best == common => Reason::LeastLoad,
             overlap if overlap == best => Reason::Prefix,
             _ => Reason::Spill,
         };
         Choice { worker: chosen.worker, reason }
-    }
-}
-
-/// The share of prompt tokens that lately went to a worker which held them.
-#[derive(Debug, Default)]
-struct Reuse {
-    overlap: f64,
-    prompt: f64,
-}
-
-impl Reuse {
-    fn share(&self) -> f64 {
-        if self.prompt > 0.0 { self.overlap / self.prompt } else { 0.0 }
-    }
-
-    fn learn(&mut self, chosen: &Candidate) {
-        let keep = 1.0 - 1.0 / REUSE_MEMORY;
-        self.overlap = keep.mul_add(self.overlap, chosen.overlap.as_f64());
-        self.prompt = keep.mul_add(self.prompt, (chosen.overlap + chosen.uncached).as_f64());
     }
 }

@@ -69,7 +69,8 @@ pub struct Candidate {
     pub in_flight: u32,
     /// Uncached prompt tokens it has been sent whose first token has not come.
     pub queued: Tokens,
-    /// Seconds until it has read what is queued: prompts are taken to be read at its learned speed since they were sent.
+    /// Seconds until it could tell the first token of a prompt that it holds already: what it has to read before, and what its
+    /// answers under way take of its time, by its learned pace.
     pub wait_s: f64,
     /// Seconds it takes to read one prompt token, learned from first tokens.
     pub token_s: f64,
@@ -77,8 +78,11 @@ pub struct Candidate {
     pub recent: f64,
     /// The share of its cache that is in use, 0 to 1.
     pub fill: f64,
-    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known.
+    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known; what several share
+    /// counts once.
     pub active: Tokens,
+    /// The same, with what they share counted for each.
+    pub context: Tokens,
     /// Tokens its KV cache holds, if known.
     pub capacity: Option<Tokens>,
     /// The number of the decision that chose it last; 0 if none did.
@@ -99,6 +103,7 @@ impl Candidate {
             recent: 0.0,
             fill: 0.0,
             active: Tokens::ZERO,
+            context: Tokens::ZERO,
             capacity: None,
             last_chosen: 0,
         }
@@ -112,6 +117,8 @@ pub struct Occasion {
     pub now: Time,
     /// Leading prompt tokens that somebody sent lately: what a cache that never forgets would hold.
     pub remembered: Tokens,
+    /// Seconds from a request's arrival to its end, as they have been lately.
+    pub stay_s: f64,
 }
 
 /// Workers to choose from, in order of their ids: never empty.
@@ -145,6 +152,11 @@ impl<'a> Candidates<'a> {
     /// When the decision is made.
     pub const fn now(self) -> Time {
         self.occasion.now
+    }
+
+    /// Seconds from a request's arrival to its end, as they have been lately: how long it takes until memory is given back.
+    pub const fn stay_s(self) -> f64 {
+        self.occasion.stay_s
     }
 
     /// Leading prompt tokens that somebody sent lately, whether or not a worker still holds them.

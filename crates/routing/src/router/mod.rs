@@ -11,7 +11,7 @@ use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
 use crate::event::{Event, Usage};
-use crate::fleet::{Fleet, Pace, State, Worker, WorkerView};
+use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
 use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
@@ -98,9 +98,8 @@ impl Router {
         let chosen = chosen.expect("a policy chooses one of the candidates");
         let fate = fate(chosen, among);
         let mut booking = Booking::new(request, &self.scale, worker, now);
-        booking.overlap = chosen.overlap;
+        booking.overlaps(self.leading.depth_of(worker), chosen.overlap);
         booking.remembered = among.remembered();
-        booking.active = booking.prompt + self.scale.output(request);
         let (overlap, prompt) = (booking.overlap, booking.prompt);
         let booking = self.book(booking, now);
         let fallbacks = survey::fallbacks(candidates, worker);
@@ -162,7 +161,8 @@ impl Router {
             up: worker.state == State::Up,
             in_flight: worker.in_flight,
             queued: worker.backlog.total(),
-            active: worker.active,
+            active: worker.footing.active(),
+            context: worker.footing.context(),
             token_s: self.pace.token_s() * worker.slowness.ratio(),
             capacity: worker.capacity(),
             fill: self.fill(id, worker, None),
@@ -187,8 +187,8 @@ impl Router {
         self.decisions += 1;
         let at = booking.worker;
         if let Some(worker) = self.fleet.get_mut(at) {
-            let token_s = self.pace.token_s() * worker.slowness.ratio();
-            booking.ahead = worker.backlog.remaining(now, token_s) + worker.elsewhere.queued.as_f64();
+            let ahead = worker.ahead(&self.pace, now);
+            booking.work = Work { tokens: ahead.tokens + booking.uncached().as_f64(), ..ahead };
             worker.book(id, &booking, now);
             worker.last_chosen = self.decisions;
             if let Some(shadow) = &mut worker.shadow {
@@ -202,8 +202,7 @@ impl Router {
     fn first_token(&mut self, id: BookingId, now: Time) {
         let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.waiting) else { return };
         booking.waiting = false;
-        let work = booking.ahead + booking.uncached().as_f64();
-        let took = now.since(booking.since);
+        let (work, took) = (booking.work, now.since(booking.since));
         let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
         worker.backlog.remove(id, now);
         worker.slowness.learn(self.pace.seconds(work), took);
@@ -218,7 +217,7 @@ impl Router {
         let Some(mut booking) = self.unbook(id, now) else { return };
         let blocks = self.leading_blocks(to, booking.footprint().blocks);
         let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
-        booking.overlap = overlap.min(booking.prompt);
+        booking.overlaps(blocks, overlap.min(booking.prompt));
         booking.worker = to;
         booking.since = now;
         booking.waiting = true;
@@ -231,7 +230,7 @@ impl Router {
         if let Some(bytes) = booking.bytes {
             self.scale.learn(bytes, usage.prompt);
         }
-        self.scale.learn_output(usage.output);
+        self.scale.learn_answer(usage.output, now.since(booking.since));
         let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
         if let Some(cached) = usage.cached {
             worker.predicted += u64::from(booking.overlap.0);

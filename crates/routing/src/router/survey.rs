@@ -23,19 +23,21 @@ impl Router {
         candidates.extend(self.fleet.up().map(|(id, worker)| {
             let overlap = self.scale.blocks(request, self.leading.depth_of(id)).min(prompt);
             let elsewhere = &worker.elsewhere;
-            let token_s = fleet_token_s * worker.slowness.ratio();
-            let before = worker.backlog.remaining(now, token_s) + elsewhere.queued.as_f64();
+            let slowness = worker.slowness.ratio();
+            let ahead = worker.ahead(&self.pace, now);
+            let token_s = fleet_token_s * slowness;
             Candidate {
                 worker: id,
                 overlap,
                 uncached: prompt - overlap,
                 in_flight: worker.in_flight + elsewhere.in_flight,
                 queued: worker.backlog.total() + elsewhere.queued,
-                wait_s: before * token_s,
+                wait_s: self.pace.seconds(ahead) * slowness,
                 token_s,
                 recent: worker.recent.at(now),
                 fill: self.fill(id, worker, Some(request)),
-                active: worker.active + elsewhere.active,
+                active: worker.footing.active() + elsewhere.active,
+                context: worker.footing.context() + elsewhere.context,
                 capacity: worker.capacity(),
                 last_chosen: worker.last_chosen,
             }
@@ -49,7 +51,8 @@ impl Router {
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
         let blocks = self.ghost.recall(request.blocks, most);
-        Occasion { now, remembered: self.scale.blocks(request, blocks).min(self.scale.prompt(request)) }
+        let remembered = self.scale.blocks(request, blocks).min(self.scale.prompt(request));
+        Occasion { now, remembered, stay_s: self.scale.stay_s() }
     }
 
     /// The share of a worker's cache in use. Blocks it told of are taken to be as large as the request's.
