@@ -67,9 +67,9 @@ impl Booking {
         self.prompt - self.overlap
     }
 
-    /// Tokens of KV state that it needs at its end.
+    /// Tokens of KV state that it needs, on average over its time: the prompt, and half of the answer.
     pub(crate) fn context(&self) -> Tokens {
-        self.prompt + self.output
+        self.prompt + Tokens(self.output.0 / 2)
     }
 
     /// Notes that the first `blocks` blocks of the prompt, `overlap` tokens, are believed to be on its worker.

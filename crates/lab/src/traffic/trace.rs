@@ -25,6 +25,9 @@ const LONGEST_LINE_BYTES: u64 = 1 << 20;
 /// A thousand times the public traces.
 const MOST_ROWS: usize = 10_000_000;
 
+/// No trace is longer than a century; virtual time in nanoseconds fits far beyond.
+const LATEST_MS: f64 = 100.0 * 365.25 * 86_400e3;
+
 /// How a trace is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceOptions {
@@ -61,6 +64,9 @@ impl Default for TraceOptions {
 ///
 /// # Errors
 /// If the file cannot be read, is empty, or a line is no row of a trace.
+///
+/// # Panics
+/// If blocks have no tokens.
 pub fn read(path: &Path, options: TraceOptions) -> Result<Traffic, TraceError> {
     let file = File::open(path).map_err(|source| TraceError {
         path: path.to_owned(),
@@ -74,6 +80,9 @@ pub fn read(path: &Path, options: TraceOptions) -> Result<Traffic, TraceError> {
 ///
 /// # Errors
 /// As [`read`].
+///
+/// # Panics
+/// If blocks have no tokens.
 pub fn parse(mut from: impl BufRead, path: &Path, options: TraceOptions) -> Result<Traffic, TraceError> {
     let mut sessions = Sessions::new(options.block);
     let mut line = Vec::new();
@@ -104,10 +113,8 @@ struct Row {
     input_length: u32,
     output_length: u32,
     hash_ids: Vec<u64>,
-    #[serde(default)]
     session_id: Option<SessionId>,
-    #[serde(default)]
-    delay: f64,
+    delay: Option<f64>,
 }
 
 /// Both are found in the wild.
@@ -128,6 +135,7 @@ struct Sessions {
 
 impl Sessions {
     fn new(block: Tokens) -> Self {
+        assert!(block > Tokens::ZERO, "a block holds at least one token");
         Self { block, list: Vec::new(), named: HashMap::new() }
     }
 
@@ -135,7 +143,7 @@ impl Sessions {
         let row: Row = serde_json::from_slice(line)?;
         let ask = self.ask(&row)?;
         if let Some(&place) = row.session_id.as_ref().and_then(|id| self.named.get(id)) {
-            let think = milliseconds(row.delay)?;
+            let think = milliseconds(row.delay.unwrap_or(0.0))?;
             self.list[place].turns.push(Turn { think, asks: vec![ask] });
             return Ok(());
         }
@@ -149,7 +157,7 @@ impl Sessions {
     }
 
     fn ask(&self, row: &Row) -> Result<Ask, Fault> {
-        let (tokens, block) = (row.input_length, self.block.0.max(1));
+        let (tokens, block) = (row.input_length, self.block.0);
         let (whole, given) = ((tokens / block) as usize, row.hash_ids.len());
         let [first, ..] = row.hash_ids[..] else { return Err(Fault::NoBlocks) };
         if given != whole && given != tokens.div_ceil(block) as usize {
@@ -195,7 +203,11 @@ fn share_contents(session: &mut Session) {
 }
 
 fn milliseconds(value: f64) -> Result<Duration, Fault> {
-    Duration::try_from_secs_f64(value / 1e3).map_err(|_| Fault::Time(value))
+    if (0.0..=LATEST_MS).contains(&value) {
+        Ok(Duration::from_secs_f64(value / 1e3))
+    } else {
+        Err(Fault::Time(value))
+    }
 }
 
 /// A trace that cannot be read.
@@ -235,8 +247,8 @@ pub enum Fault {
     /// Nothing says when it is sent.
     #[error("no timestamp; hint: only further rows of a session_id may go without")]
     NoTime,
-    /// A time before the start, or none at all.
-    #[error("{0} ms is no time; hint: timestamp and delay are milliseconds, not negative")]
+    /// A time before the start, or after the end of all traces.
+    #[error("{0} ms is no time; hint: timestamp and delay are milliseconds, from 0 to a century")]
     Time(f64),
     /// A prompt whose content nobody knows.
     #[error("hash_ids is empty; hint: one id for each block of the prompt")]

@@ -16,10 +16,12 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     opt("press", 1.0),
     opt("kappa", 30.0),
     opt("clock", 1.0),
-    opt("barrier", 1.0),
+    opt("barrier", 0.3),
     opt("old", 0.0),
     opt("mem", 200.0),
     opt("pot", 0.0),
+    opt("w", 1.0),
+    opt("sq", 0.0),
 ];
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
@@ -32,7 +34,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
 }
 
 struct CacheAware {
-    o: [f64; 11],
+    o: [f64; 13],
     hit: f64,
     lost: f64,
     prompt: f64,
@@ -40,7 +42,7 @@ struct CacheAware {
 
 impl Policy for CacheAware {
     fn choose(&mut self, _: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
-        let [gain, lo, hi, evict, press, kappa, clock, barrier, old, mem, pot] = self.o;
+        let [gain, lo, hi, evict, press, kappa, clock, barrier, old, mem, pot, w, sq] = self.o;
         let best = among.iter().map(|c| c.overlap).max().unwrap_or_default();
         let common = among.iter().map(|c| c.overlap).min().unwrap_or_default();
         let g = if self.hit + self.lost > 0.0 { self.lost / (self.lost + self.hit) } else { 0.0 };
@@ -62,6 +64,8 @@ impl Policy for CacheAware {
                 }
                 None => 0.0,
             };
+            let mean_wait = among.iter().map(|c| c.wait_s).sum::<f64>() / among.count() as f64;
+            let wait = w * wait + sq * wait * wait / mean_wait.max(1e-6);
             let read = t * c.uncached.as_f64();
             let ext = pot * (2.0 * wait * read + read * read);
             ext + wait + t * c.uncached.as_f64() + dup + ev + oldp + kappa * t * f64::from(c.in_flight) + bar

@@ -65,7 +65,7 @@ fn rows_with_one_session_id_wait_for_each_other() {
     let traffic = rows(concat!(
         r#"{"timestamp": 10, "input_length": 600, "output_length": 600, "hash_ids": [1, 2], "session_id": "a"}"#,
         "\n",
-        r#"{"timestamp": 12, "input_length": 600, "output_length": 1, "hash_ids": [7, 8], "session_id": 4}"#,
+        r#"{"timestamp": 12, "input_length": 600, "output_length": 1, "hash_ids": [7, 8], "session_id": 4, "delay": null}"#,
         "\n",
         r#"{"input_length": 1300, "output_length": 9, "hash_ids": [1, 3, 4], "session_id": "a", "delay": 2500}"#,
     ));
@@ -117,6 +117,7 @@ fn errors_name_the_file_the_line_the_cause_and_the_next_step() {
         "trace some/rows.jsonl, line 1: no timestamp; hint: only further rows of a session_id may go without"
     );
     assert!(message(&good.replace("\"timestamp\": 0", "\"timestamp\": -3")).contains("-3 ms is no time"));
+    assert!(message(&good.replace("\"timestamp\": 0", "\"timestamp\": 1e300")).contains("is no time; hint:"));
     assert!(message(&good.replace("[1]", "[]")).contains("hash_ids is empty"));
     assert!(message("\n \n").starts_with("trace some/rows.jsonl: has no rows; hint:"));
 }

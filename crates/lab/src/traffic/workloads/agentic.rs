@@ -25,7 +25,7 @@ pub(super) const INFO: WorkloadInfo = WorkloadInfo {
             range: (0.01, 10.0),
             about: "sessions arrive this many times as fast; 1.2 is overload",
         },
-        session_rate(0.36, "sessions that begin per second at load 1"),
+        session_rate(0.34, "sessions that begin per second at load 1"),
         session_count(500.0),
         OptionInfo { name: "prompts", default: 40.0, range: (1.0, 10_000.0), about: "system prompts" },
         OptionInfo {

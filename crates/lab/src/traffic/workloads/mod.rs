@@ -2,7 +2,7 @@
 //!
 //! A workload is one file and one entry of [`WORKLOADS`]; help, reports and tests derive from that list. Each is made from a
 //! seed alone: the same seed gives equal traffic. Rates are chosen for eight engines that take 44 µs for a prompt token and 40 µs
-//! plus 76 ns for each token of context for an output token: with perfect reuse that is 60 to 90 % of their time, and 30 % for
+//! plus 76 ns for each token of context for an output token: with perfect reuse that is 55 to 90 % of their time, and 30 % for
 //! the stand-in, which keeps the trace's own rate.
 
 mod agentic;
