@@ -13,14 +13,14 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     opt("lo", 0.0),
     opt("hi", 8.0),
     opt("evict", 4.0),
-    opt("press", 1.0),
+    opt("press", 2.0),
     opt("kappa", 30.0),
     opt("clock", 1.0),
     opt("barrier", 0.3),
     opt("old", 0.0),
     opt("mem", 200.0),
     opt("pot", 0.0),
-    opt("w", 1.0),
+    opt("w", 2.0),
     opt("sq", 0.0),
 ];
 
