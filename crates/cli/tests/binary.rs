@@ -34,7 +34,7 @@ fn succeeds(arguments: &[&str]) -> String {
 #[test]
 fn help_and_version_are_data_and_name_every_subcommand() {
     let help = succeeds(&["--help"]);
-    for subcommand in ["demo", "gateway", "worker", "bench", "health"] {
+    for subcommand in ["demo", "gateway", "worker", "bench", "simulate", "health"] {
         assert!(help.contains(subcommand), "{subcommand} is missing in:\n{help}");
         assert!(succeeds(&[subcommand, "--help"]).contains("Usage:"), "{subcommand} has no help");
     }
@@ -53,6 +53,8 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["bench", "--compare", "random"], "--worker"),
         (&["bench"], "--compare"),
         (&["bench", "--url", "https://a:1"], "it does not start with http://"),
+        (&["simulate", "--policy", "warmest"], "hint: use one of random"),
+        (&["simulate", "--sweep", "rate=1,2", "--rate", "2"], "hint: leave one of them"),
         (&["demo", "--workload", "desk"], "hint: phrases, desks, preamble or all"),
         (&["demo", "--concurrency", "0"], "hint: --concurrency 2"),
     ] {

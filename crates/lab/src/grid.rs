@@ -127,11 +127,13 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     text
 }
 
-/// A heading's lines as one: words get a space between them, the pieces of a name do not.
+/// A heading's lines as one: words get a space between them, the pieces of a name or of a hyphenated word do not.
 fn one_line(heading: &str) -> String {
     let mut text = String::new();
     for piece in heading.lines() {
-        if !text.is_empty() && !text.ends_with(['_', ':', '-', '/']) {
+        if text.ends_with('-') {
+            text.pop();
+        } else if !text.is_empty() && !text.ends_with(['_', ':', ',', '/']) {
             text.push(' ');
         }
         text.push_str(piece);
@@ -188,5 +190,11 @@ mod tests {
         grid.row(["chat".to_owned(), "0.5".to_owned(), "1.5".to_owned()], Emphasis::Cell(1));
         assert!(grid.render(Form::Plain).contains("chat    *0.5    1.5"));
         assert!(grid.render(Form::Markdown).ends_with("| chat | **0.5** | 1.5 |"));
+    }
+
+    #[test]
+    fn the_lines_of_a_heading_become_one() {
+        let headings = ["TTFT\nmean", "busy/\nmean", "suc-\ncess", "rival:\nbounded_\nhash"].map(one_line);
+        assert_eq!(headings, ["TTFT mean", "busy/mean", "success", "rival:bounded_hash"]);
     }
 }

@@ -168,7 +168,7 @@ mod tests {
         );
         assert!(
             text.ends_with(
-                "1,200 requests in 600 s; 2 seeds, 1 to 2; a cache without end would hit 90.0%, one LRU of the \
+                "1,200 requests in 600 s; seeds 1 to 2; a cache without end would hit 90.0%, one LRU of the \
                  fleet's size 85.0%.\nLeast mean TTFT: cache_aware, 0.52 ±0.01 s; the next, random, takes 2.00x as \
                  long.\n"
             ),
