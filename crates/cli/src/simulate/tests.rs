@@ -154,3 +154,26 @@ fn the_help_lists_every_workload_policy_rival_and_regime_once() {
     let workloads: BTreeSet<&str> = WORKLOADS.iter().map(|info| info.name).collect();
     assert_eq!(workloads.len(), WORKLOADS.len(), "names are unique");
 }
+
+#[test]
+fn runs_come_in_the_order_of_fleets_engines_policies_and_seeds_whatever_ends_first() {
+    let plan = plan(&[
+        "--workload=chat:sessions=2",
+        "--policy=random,cache_aware",
+        "--seeds=2",
+        "--engine-model=all",
+        "--sweep=rate=1,2",
+    ]);
+    let runs = play::play(&plan, &plan.experiments[0], 3).unwrap();
+    let told: Vec<_> =
+        runs.iter().map(|run| (run.rate, run.engine_model, run.policy.as_str(), run.seed)).collect();
+    let mut expected = Vec::new();
+    for rate in [1.0, 2.0] {
+        for engine in ["h100", "mocker"] {
+            for policy in ["random", "cache_aware"] {
+                expected.extend([1, 2].map(|seed| (rate, engine, policy, seed)));
+            }
+        }
+    }
+    assert_eq!(told, expected);
+}
