@@ -35,7 +35,7 @@ pub(super) struct TrafficFlags {
     /// Workloads with options, as b2b:rate=10, or all; repeat or separate by commas
     #[arg(long = "workload", value_name = "LIST", value_parser = workloads)]
     pub(super) workloads: Vec<Several<Workload>>,
-    /// A trace in Mooncake's schema, as the gateway's request log is one too
+    /// A trace in Mooncake's schema: one JSON object a line, prompts as numbers of blocks
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
     /// spread (each at some time within its step of 3 s) or as-is

@@ -87,10 +87,7 @@ impl Output {
         if verdicts.broken.is_empty() {
             return Ok(Verdict::Well);
         }
-        eprintln!(
-            "error: promises broken: {}; hint: the last table shows which; docs tell how each regime is made",
-            verdicts.broken.len()
-        );
+        eprintln!("error: promises broken: {}; hint: the last table shows which", verdicts.broken.len());
         Ok(Verdict::Unwell)
     }
 }
