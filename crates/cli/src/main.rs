@@ -1,7 +1,8 @@
 //! The `warmroute` binary: arguments in, one of the crates run, an exit code out.
 //!
 //! Each subcommand is a module with its flags and a `run`; what it does is in the crates. Data goes to stdout, talk to
-//! stderr. Exit codes: 0 done and all well; 1 failed, or done with failed requests or wrong answers; 2 wrong usage.
+//! stderr. Exit codes: 0 done and all well; 1 failed, or done with failed requests, wrong answers or broken promises;
+//! 2 wrong usage.
 
 use std::process::ExitCode;
 
@@ -13,8 +14,10 @@ mod bench;
 mod demo;
 mod gateway;
 mod health;
+mod lists;
 mod logging;
 mod signals;
+mod simulate;
 mod worker;
 
 /// Allocation is most of what a proxy does per request; mimalloc does it with less locking than the system's.
@@ -32,7 +35,8 @@ struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done and all well; 1 failed, or done with failed requests or wrong answers; 2 wrong usage.
+Exit codes: 0 done and all well; 1 failed, or done with failed requests, wrong answers or broken promises;
+2 wrong usage.
 Most flags can be set in the environment as well, as their help shows; the flag wins.";
 
 #[derive(Subcommand)]
@@ -41,6 +45,7 @@ enum Command {
     Gateway(gateway::Flags),
     Worker(worker::Flags),
     Bench(bench::Flags),
+    Simulate(Box<simulate::Flags>),
     Health(health::Flags),
 }
 
@@ -49,7 +54,7 @@ impl Command {
     fn usual_log(&self) -> &'static str {
         match self {
             Self::Gateway(_) | Self::Worker(_) => "info",
-            Self::Demo(_) | Self::Bench(_) | Self::Health(_) => "warn",
+            Self::Demo(_) | Self::Bench(_) | Self::Simulate(_) | Self::Health(_) => "warn",
         }
     }
 }
@@ -87,6 +92,11 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn run(command: Command) -> anyhow::Result<Verdict> {
+    // A simulation computes and waits for nothing: it has threads of its own.
+    let command = match command {
+        Command::Simulate(flags) => return simulate::run(*flags),
+        command => command,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {
@@ -95,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
             Command::Worker(flags) => worker::run(flags).await,
             Command::Bench(flags) => bench::run(flags).await,
             Command::Health(flags) => health::run(flags).await,
+            Command::Simulate(_) => unreachable!("it has run above"),
         }
     });
     // A model that is still loading when a signal comes must not keep the process alive.

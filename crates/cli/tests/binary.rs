@@ -34,12 +34,32 @@ fn succeeds(arguments: &[&str]) -> String {
 #[test]
 fn help_and_version_are_data_and_name_every_subcommand() {
     let help = succeeds(&["--help"]);
-    for subcommand in ["demo", "gateway", "worker", "bench", "health"] {
+    for subcommand in ["demo", "gateway", "worker", "bench", "simulate", "health"] {
         assert!(help.contains(subcommand), "{subcommand} is missing in:\n{help}");
         assert!(succeeds(&[subcommand, "--help"]).contains("Usage:"), "{subcommand} has no help");
     }
     assert!(help.contains("Exit codes"), "{help}");
     assert!(succeeds(&["--version"]).starts_with("warmroute 0."));
+}
+
+#[test]
+fn a_simulation_is_told_as_tables_json_and_a_picture() {
+    let usual = ["simulate", "--workload", "chat:sessions=2", "--policy", "random,cache_aware"];
+    let with = |more: &[&str]| succeeds(&[&usual[..], more].concat());
+    let table = with(&[]);
+    assert!(table.starts_with("Simulated: chat") && table.contains("Least mean TTFT: "), "{table}");
+    assert!(!table.contains('\u{1b}'), "a pipe gets no control characters");
+    assert!(with(&["--markdown"]).contains("| policy | TTFT mean |"));
+    let json: serde_json::Value = serde_json::from_str(&with(&["--json"])).unwrap();
+    assert_eq!((&json["simulated"], json["runs"].as_array().unwrap().len()), (&true.into(), 2));
+    assert_eq!(with(&["--jobs", "1"]), with(&["--jobs", "4"]), "the same flags print the same");
+
+    let picture = std::env::temp_dir().join(format!("warmroute-{}.svg", std::process::id()));
+    with(&["--plot", picture.to_str().unwrap()]);
+    assert!(std::fs::read_to_string(&picture).unwrap().ends_with("</svg>\n"));
+    std::fs::remove_file(picture).unwrap();
+    let said = fails(&[&usual[..], &["--plot", "/nowhere/a.svg"]].concat(), 1);
+    assert!(said.contains("cannot write /nowhere/a.svg; hint: "), "{said}");
 }
 
 #[test]
@@ -53,6 +73,8 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["bench", "--compare", "random"], "--worker"),
         (&["bench"], "--compare"),
         (&["bench", "--url", "https://a:1"], "it does not start with http://"),
+        (&["simulate", "--policy", "warmest"], "hint: use one of random"),
+        (&["simulate", "--sweep", "rate=1,2", "--rate", "2"], "hint: leave one of them"),
         (&["demo", "--workload", "desk"], "hint: phrases, desks, preamble or all"),
         (&["demo", "--concurrency", "0"], "hint: --concurrency 2"),
     ] {

@@ -25,27 +25,37 @@ pub enum Form {
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
     headings: Vec<String>,
-    rows: Vec<Vec<String>>,
-    standing_out: Vec<usize>,
+    rows: Vec<Row>,
     words: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    cells: Vec<String>,
+    emphasis: Emphasis,
+}
+
+/// What of a row stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emphasis {
+    /// Nothing.
+    None,
+    /// All of it: bold where there is bold.
+    Row,
+    /// One cell, by its place: bold in Markdown, a star before it elsewhere.
+    Cell(usize),
 }
 
 impl Grid {
     /// A grid whose first `words` columns are words, aligned left; the others are figures. A heading may have several
     /// lines, which keeps columns narrow.
     pub fn new(words: usize, headings: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { headings: headings.into_iter().map(Into::into).collect(), words, ..Self::default() }
+        Self { headings: headings.into_iter().map(Into::into).collect(), rows: Vec::new(), words }
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
-    }
-
-    /// Adds a row that stands out.
-    pub fn row_that_stands_out(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.standing_out.push(self.rows.len());
-        self.row(cells);
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>, emphasis: Emphasis) {
+        self.rows.push(Row { cells: cells.into_iter().collect(), emphasis });
     }
 
     /// The grid as text, without a newline at its end.
@@ -62,7 +72,11 @@ impl Grid {
         table.load_style(RULED);
         table.set_header(&self.headings);
         for row in &self.rows {
-            table.add_row(row);
+            let starred = |(place, cell): (usize, &String)| match row.emphasis {
+                Emphasis::Cell(best) if best == place => format!("*{cell}"),
+                _ => cell.clone(),
+            };
+            table.add_row(row.cells.iter().enumerate().map(starred));
         }
         for (place, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 1));
@@ -78,7 +92,8 @@ impl Grid {
         let lines: Vec<&str> = ruled.lines().collect();
         let first = lines.len().saturating_sub(self.rows.len() + 1);
         let bold = |(place, line): (usize, &&str)| {
-            let stands_out = place.checked_sub(first).is_some_and(|row| self.standing_out.contains(&row));
+            let stands_out = place.checked_sub(first).and_then(|row| self.rows.get(row));
+            let stands_out = stands_out.is_some_and(|row| row.emphasis == Emphasis::Row);
             if stands_out { format!("\u{1b}[1m{line}\u{1b}[0m") } else { (*line).to_owned() }
         };
         lines.iter().enumerate().map(bold).collect::<Vec<_>>().join("\n")
@@ -90,12 +105,12 @@ impl Grid {
         for place in 0..self.headings.len() {
             text.push_str(if place < self.words { " --- |" } else { " ---: |" });
         }
-        for (place, row) in self.rows.iter().enumerate() {
+        for row in &self.rows {
             text.push('\n');
-            let mark = if self.standing_out.contains(&place) { "**" } else { "" };
-            let cells = row.iter().map(|cell| match cell.as_str() {
-                "" => String::new(),
-                cell => format!("{mark}{}{mark}", cell.replace('|', "\\|")),
+            let is_bold = |place| row.emphasis == Emphasis::Row || row.emphasis == Emphasis::Cell(place);
+            let cells = row.cells.iter().enumerate().map(|(place, cell)| {
+                let cell = cell.replace('|', "\\|");
+                if is_bold(place) && !cell.is_empty() { format!("**{cell}**") } else { cell }
             });
             text.push_str(line(cells).trim_end());
         }
@@ -112,11 +127,13 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     text
 }
 
-/// A heading's lines as one: words get a space between them, the pieces of a name do not.
+/// A heading's lines as one: words get a space between them, the pieces of a name or of a hyphenated word do not.
 fn one_line(heading: &str) -> String {
     let mut text = String::new();
     for piece in heading.lines() {
-        if !text.is_empty() && !text.ends_with(['_', ':', '-', '/']) {
+        if text.ends_with('-') {
+            text.pop();
+        } else if !text.is_empty() && !text.ends_with(['_', ':', ',', '/']) {
             text.push(' ');
         }
         text.push_str(piece);
@@ -130,8 +147,8 @@ mod tests {
 
     fn grid() -> Grid {
         let mut grid = Grid::new(1, ["policy", "TTFT\nmean", "busy/\nmean"]);
-        grid.row(["random".to_owned(), "1.20".to_owned(), "1.00".to_owned()]);
-        grid.row_that_stands_out(["cache_aware".to_owned(), "0.57".to_owned(), String::new()]);
+        grid.row(["random".to_owned(), "1.20".to_owned(), "1.00".to_owned()], Emphasis::None);
+        grid.row(["cache_aware".to_owned(), "0.57".to_owned(), String::new()], Emphasis::Row);
         grid
     }
 
@@ -165,5 +182,19 @@ mod tests {
              | random | 1.20 | 1.00 |\n\
              | **cache_aware** | **0.57** |  |"
         );
+    }
+
+    #[test]
+    fn one_cell_can_stand_out() {
+        let mut grid = Grid::new(1, ["regime", "one", "other"]);
+        grid.row(["chat".to_owned(), "0.5".to_owned(), "1.5".to_owned()], Emphasis::Cell(1));
+        assert!(grid.render(Form::Plain).contains("chat    *0.5    1.5"));
+        assert!(grid.render(Form::Markdown).ends_with("| chat | **0.5** | 1.5 |"));
+    }
+
+    #[test]
+    fn the_lines_of_a_heading_become_one() {
+        let headings = ["TTFT\nmean", "busy/\nmean", "suc-\ncess", "rival:\nbounded_\nhash"].map(one_line);
+        assert_eq!(headings, ["TTFT mean", "busy/mean", "success", "rival:bounded_hash"]);
     }
 }

@@ -33,7 +33,12 @@ pub(crate) struct Scale {
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { tokens: TRUST_BYTES * TOKENS_PER_BYTE, bytes: TRUST_BYTES, output: TYPICAL_OUTPUT, stay_s: TYPICAL_STAY_S }
+        Self {
+            tokens: TRUST_BYTES * TOKENS_PER_BYTE,
+            bytes: TRUST_BYTES,
+            output: TYPICAL_OUTPUT,
+            stay_s: TYPICAL_STAY_S,
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use warmroute_lab::ruler::Ruler;
 use warmroute_lab::workload::{Kind, Shape, Workload, WorkloadError};
 use warmroute_routing::policy::PolicyConfig;
 
+use crate::lists::members;
+
 /// What load is sent.
 #[derive(Args, Clone)]
 pub(crate) struct LoadFlags {
@@ -79,19 +81,9 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policies(pub(crate) Vec<String>);
 
-/// Parses `random,prefix_hash:chars=20,cache_aware`. A comma separates policies and also a policy's options, so a piece
-/// like `b=2`, which names no policy, belongs to the policy before it.
+/// Parses `random,prefix_hash:chars=20,cache_aware`.
 pub(crate) fn policies(text: &str) -> Result<Policies, String> {
-    let mut list: Vec<String> = Vec::new();
-    for piece in text.split(',') {
-        match list.last_mut() {
-            Some(policy) if piece.contains('=') && !piece.contains(':') => {
-                policy.push(',');
-                policy.push_str(piece);
-            }
-            _ => list.push(piece.to_owned()),
-        }
-    }
+    let list = members(text);
     for policy in &list {
         policy.parse::<PolicyConfig>().map_err(|error| error.to_string())?;
     }

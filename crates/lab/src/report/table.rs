@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{PolicyReport, Report, Summary, WorkloadReport};
-use crate::grid::{Form, Grid};
+use crate::grid::{Emphasis, Form, Grid};
 
 /// One column: its heading and what a row shows in it.
 type Column = (&'static str, fn(&PolicyReport) -> String);
@@ -66,7 +66,7 @@ fn title(workload: &WorkloadReport) -> String {
 fn table(workload: &WorkloadReport) -> String {
     let mut grid = Grid::new(1, COLUMNS.iter().map(|(heading, _)| *heading));
     for row in &workload.policies {
-        grid.row(COLUMNS.iter().map(|(_, show)| show(row)));
+        grid.row(COLUMNS.iter().map(|(_, show)| show(row)), Emphasis::None);
     }
     grid.render(Form::Plain)
 }

@@ -4,14 +4,17 @@
 //! scenario and traffic give the same report, byte for byte.
 
 mod agenda;
+pub mod change;
 mod checks;
 mod engine;
 mod flight;
 mod gateways;
+pub mod jobs;
 mod measures;
 pub mod report;
 mod scenario;
 pub mod show;
+pub mod suite;
 #[cfg(test)]
 mod tests;
 mod world;

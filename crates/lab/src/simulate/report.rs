@@ -17,7 +17,8 @@ pub struct RunReport {
     pub workers: usize,
     /// Tokens in each worker's cache.
     pub cache_tokens: u32,
-    /// Arrivals are this many times as fast as the workload says.
+    /// Arrivals are this many times as fast as the workload says. The simulator sees traffic that comes faster and not that it
+    /// does: whoever sped it up says so here.
     pub rate: f64,
     /// Who speaks for the caches: `exact` or `shadow`.
     pub view: &'static str,

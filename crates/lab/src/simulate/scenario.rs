@@ -20,8 +20,6 @@ pub struct Scenario {
     pub policy: PolicyConfig,
     /// Where the policy's chance begins.
     pub seed: u64,
-    /// Arrivals are this many times as fast as the workload says. For reports: the traffic has been sped up already.
-    pub rate: f64,
     /// Who speaks for the caches.
     pub view: View,
     /// Gateways that take requests in turn.

@@ -43,7 +43,6 @@ fn scenario(policy: PolicyConfig) -> Scenario {
         policy_name: policy.to_string(),
         policy,
         seed: 3,
-        rate: 1.0,
         view: View::Exact,
         gateways: 1,
         view_lag: Duration::ZERO,
@@ -53,7 +52,7 @@ fn scenario(policy: PolicyConfig) -> Scenario {
 }
 
 fn run(scenario: &Scenario) -> RunReport {
-    simulate(&chats(60, Duration::from_millis(150)), scenario, &mut |_| ()).unwrap()
+    simulate(&chats(60, Duration::from_millis(150)), scenario).unwrap()
 }
 
 #[test]
@@ -81,7 +80,7 @@ fn the_same_scenario_gives_the_same_report_byte_for_byte() {
 
 #[test]
 fn sessions_wait_for_their_answers_and_think() {
-    let alone = simulate(&chats(1, Duration::ZERO), &scenario(PolicyConfig::default()), &mut |_| ()).unwrap();
+    let alone = simulate(&chats(1, Duration::ZERO), &scenario(PolicyConfig::default())).unwrap();
     let busy = 3.0 * alone.e2e_s.mean;
     assert!(
         (alone.duration_s - busy - 3.0).abs() < 1e-6,

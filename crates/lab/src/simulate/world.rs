@@ -22,24 +22,16 @@ use crate::traffic::Traffic;
 /// How often gateways tell each other what they have under way.
 const EXCHANGE: Duration = Duration::from_millis(50);
 
-/// Plays `traffic` on the scenario's fleet. `watch` is called with the number of requests that have ended, each time one does.
+/// Plays `traffic` on the scenario's fleet.
 ///
 /// # Errors
 /// If an invariant of the router or the simulator does not hold: a defect, never bad luck.
-pub fn simulate(
-    traffic: &Traffic,
-    scenario: &Scenario,
-    watch: &mut dyn FnMut(usize),
-) -> Result<RunReport, Broken> {
+pub fn simulate(traffic: &Traffic, scenario: &Scenario) -> Result<RunReport, Broken> {
     let mut world = World::new(traffic, scenario);
     world.open();
     while let Some((at, planned)) = world.agenda.next() {
         world.now = at;
         world.happen(planned)?;
-        while world.reported < world.ended {
-            world.reported += 1;
-            watch(world.reported);
-        }
         if world.ended == world.sent && world.to_start == 0 && world.thinking == 0 {
             break;
         }
@@ -92,7 +84,6 @@ pub(super) struct World<'a> {
     signals: Vec<Signal>,
     sent: usize,
     ended: usize,
-    reported: usize,
     to_start: usize,
     /// Sessions between two turns.
     thinking: usize,
@@ -116,7 +107,6 @@ impl<'a> World<'a> {
             signals: Vec::new(),
             sent: 0,
             ended: 0,
-            reported: 0,
             to_start: traffic.sessions.len(),
             thinking: 0,
         }

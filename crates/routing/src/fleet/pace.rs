@@ -17,8 +17,8 @@ const FIRST_GUESS_S: f64 = 1e-4;
 const GRAIN_S: f64 = 0.02;
 /// A first token older than so many others counts for less than 1/e: for the fleet, and for one worker.
 const MEMORY: (f64, f64) = (1_000.0, 64.0);
-/// The guess counts as much as this many first tokens.
-const TRUST: f64 = 2.0;
+/// The guess counts as much as this many first tokens that take next to no time.
+const TRUST: f64 = 0.1;
 /// A worker is taken for as fast as the fleet with the weight of this many first tokens of its own.
 const TRUST_OWN: f64 = 32.0;
 /// Whatever is measured, a worker is not taken for more than so many times as fast or slow as the fleet.
@@ -107,17 +107,19 @@ fn features(work: Work) -> [f64; 3] {
 /// Solves three linear equations with a symmetric, positive definite matrix, by elimination.
 fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> [f64; 3] {
     for pivot in 0..3 {
-        for row in pivot + 1..3 {
-            let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..3 {
-                matrix[row][column] -= factor * matrix[pivot][column];
+        let (upper, lower) = matrix.split_at_mut(pivot + 1);
+        for (place, row) in lower.iter_mut().enumerate() {
+            let factor = row[pivot] / upper[pivot][pivot];
+            for (value, above) in row.iter_mut().zip(upper[pivot]) {
+                *value -= factor * above;
             }
-            right[row] -= factor * right[pivot];
+            right[pivot + 1 + place] -= factor * right[pivot];
         }
     }
     let mut solution = [0.0; 3];
     for row in (0..3).rev() {
-        let known: f64 = (row + 1..3).map(|column| matrix[row][column] * solution[column]).sum();
+        let known: f64 =
+            matrix[row].iter().zip(solution).skip(row + 1).map(|(factor, part)| factor * part).sum();
         solution[row] = (right[row] - known) / matrix[row][row];
     }
     solution
@@ -143,5 +145,86 @@ impl Slowness {
     /// The ratio; one for a worker that has told little.
     pub(crate) fn ratio(&self) -> f64 {
         (self.log / (self.weight + TRUST_OWN)).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::Chance;
+
+    fn after(count: usize, plane: impl Fn(Work) -> f64) -> Pace {
+        let mut pace = Pace::default();
+        let mut chance = Chance::new(1);
+        for _ in 0..count {
+            let work = Work {
+                tokens: 100.0 + 10_000.0 * chance.unit() * chance.unit(),
+                context: 500_000.0 * chance.unit(),
+            };
+            pace.learn(work, Duration::from_secs_f64(plane(work) * (0.8 + 0.4 * chance.unit())));
+        }
+        pace
+    }
+
+    #[test]
+    fn it_finds_what_first_tokens_prompt_tokens_and_context_cost() {
+        let pace = after(3_000, |work| 0.05 + 4e-5 * work.tokens + 2e-7 * work.context);
+        assert!((pace.token_s() - 4e-5).abs() < 4e-6, "{pace:?}");
+        let expected = 0.05 + 0.04 + 0.02;
+        let found = pace.seconds(Work { tokens: 1_000.0, context: 100_000.0 });
+        assert!((found - expected).abs() < 0.1 * expected, "{found} s, not {expected}");
+    }
+
+    #[test]
+    fn before_any_evidence_it_is_a_small_gpu_and_soon_no_longer() {
+        assert!((Pace::default().token_s() - FIRST_GUESS_S).abs() < 1e-9);
+        let pace = after(30, |work| 1e-5 * work.tokens);
+        assert!(pace.token_s() < 2e-5, "{pace:?}");
+    }
+
+    #[test]
+    fn nothing_takes_less_than_no_time() {
+        for plane in [
+            |work: Work| (0.3 - 4e-7 * work.context).max(0.001) + 1e-5 * work.tokens,
+            |work: Work| (1e-4 * work.tokens - 0.05).max(0.001),
+            |_: Work| 0.05,
+        ] {
+            let pace = after(500, plane);
+            for work in
+                [Work::default(), Work { tokens: 0.0, context: 1e6 }, Work { tokens: 1e5, context: 0.0 }]
+            {
+                assert!(pace.seconds(work) >= 0.0, "{pace:?} at {work:?}");
+            }
+            assert!(pace.token_s() > 0.0);
+        }
+    }
+
+    #[test]
+    fn another_engine_is_noticed() {
+        let mut pace = after(3_000, |work| 0.05 + 4e-5 * work.tokens);
+        let mut chance = Chance::new(2);
+        for _ in 0..3_000 {
+            let work = Work { tokens: 10_000.0 * chance.unit(), context: 0.0 };
+            pace.learn(work, Duration::from_secs_f64(0.02 + 2e-4 * work.tokens));
+        }
+        assert!((pace.token_s() - 2e-4).abs() < 3e-5, "{pace:?}");
+    }
+
+    #[test]
+    fn a_worker_is_as_fast_as_the_fleet_until_it_has_shown_otherwise() {
+        let mut slowness = Slowness::default();
+        assert!((slowness.ratio() - 1.0).abs() < 1e-9);
+        for _ in 0..200 {
+            slowness.learn(0.5, Duration::from_secs(1));
+        }
+        assert!((1.5..2.0).contains(&slowness.ratio()), "{}", slowness.ratio());
+        for _ in 0..400 {
+            slowness.learn(0.5, Duration::from_millis(500));
+        }
+        assert!(
+            (slowness.ratio() - 1.0).abs() < 0.05,
+            "it was moved to a faster machine: {}",
+            slowness.ratio()
+        );
     }
 }

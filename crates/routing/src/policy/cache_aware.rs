@@ -26,7 +26,7 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
-        o: OPTIONS.iter().map(|x| options.get(x.name)).collect::<Vec<_>>().try_into().unwrap(),
+        o: OPTIONS.iter().map(|x| options.get(x.name)).collect::<Vec<_>>().try_into().expect("as many"),
         hit: 0.0,
         lost: 0.0,
         prompt: 0.0,

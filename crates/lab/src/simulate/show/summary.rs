@@ -132,7 +132,7 @@ impl<'a> Group<'a> {
         match seeds.as_slice() {
             [] => "no seed".to_owned(),
             [seed] => format!("seed {seed}"),
-            [first, .., last] => format!("{} seeds, {first} to {last}", seeds.len()),
+            [first, .., last] => format!("seeds {first} to {last}"),
         }
     }
 }
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(groups.len(), 1);
         let shape: Vec<_> = groups[0].rows.iter().map(|row| (row.policy, row.runs.len())).collect();
         assert_eq!(shape, [("random", 2), ("cache_aware", 2)]);
-        assert_eq!(groups[0].seeds(), "2 seeds, 1 to 2");
+        assert_eq!(groups[0].seeds(), "seeds 1 to 2");
     }
 
     #[test]

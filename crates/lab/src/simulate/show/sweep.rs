@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Section;
 use super::figures::{count, listed, percent, seconds, times, tokens};
 use super::summary::{Group, Row, Setting};
-use crate::grid::Grid;
+use crate::grid::{Emphasis, Grid};
 use crate::simulate::{RunReport, Slo};
 
 /// The share of requests that must be within the objectives for a fleet to be called large enough.
@@ -85,7 +85,7 @@ fn section(setting: Setting<'_>, mut groups: Vec<Group<'_>>, axis: Axis, slo: &S
     for group in &groups {
         for (place, row) in group.rows.iter().enumerate() {
             let label = if place == 0 { axis.shown(value(axis, group)) } else { String::new() };
-            grid.row(cells(label, row, group));
+            grid.row(cells(label, row, group), Emphasis::None);
         }
     }
     let title = format!("Simulated: {} varied; {setting}", axis.name());

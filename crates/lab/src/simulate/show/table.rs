@@ -3,7 +3,7 @@
 use super::Section;
 use super::figures::{count, milliseconds, percent, seconds, times};
 use super::summary::{Group, OURS, Row};
-use crate::grid::Grid;
+use crate::grid::{Emphasis, Grid};
 use crate::simulate::RunReport;
 
 /// One column: its heading and what a row shows in it; the best row of its table helps with ratios.
@@ -74,7 +74,7 @@ pub fn section(group: &Group<'_>, width: Width) -> Option<Section> {
     let mut grid = Grid::new(1, columns().map(|(heading, _)| *heading));
     for row in &group.rows {
         let cells = columns().map(|(_, show)| show(row, best));
-        if row.policy == best.policy { grid.row_that_stands_out(cells) } else { grid.row(cells) }
+        grid.row(cells, if row.policy == best.policy { Emphasis::Row } else { Emphasis::None });
     }
     let title = format!("Simulated: {}", group.setting);
     Some(Section { title, grid, sentences: vec![circumstances(group, best), verdict(group, best)] })
@@ -168,7 +168,7 @@ mod tests {
         );
         assert!(
             text.ends_with(
-                "1,200 requests in 600 s; 2 seeds, 1 to 2; a cache without end would hit 90.0%, one LRU of the \
+                "1,200 requests in 600 s; seeds 1 to 2; a cache without end would hit 90.0%, one LRU of the \
                  fleet's size 85.0%.\nLeast mean TTFT: cache_aware, 0.52 ±0.01 s; the next, random, takes 2.00x as \
                  long.\n"
             ),

@@ -31,7 +31,7 @@ fn a_picture_says_simulated_and_names_its_axes_and_policies() {
     assert_is_well_formed(&svg);
     for label in [
         "Simulated: agentic; h100 engines; 8 workers",
-        "2 seeds, 1 to 2; virtual time",
+        "seeds 1 to 2; virtual time",
         "random",
         "cache_aware",
         "Mean time to first token, in seconds",
