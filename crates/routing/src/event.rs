@@ -89,7 +89,9 @@ pub enum Publishes {
 pub struct Elsewhere {
     /// Requests that have not ended.
     pub in_flight: u32,
-    /// Uncached prompt tokens of those whose first token has not come.
+    /// Those of them whose first token has not come.
+    pub unread: u32,
+    /// The uncached prompt tokens of these.
     pub queued: Tokens,
     /// Tokens of KV state that they need at their end, what several share counted once.
     pub active: Tokens,
@@ -101,6 +103,7 @@ impl Sum for Elsewhere {
     fn sum<I: Iterator<Item = Self>>(loads: I) -> Self {
         loads.fold(Self::default(), |sum, load| Self {
             in_flight: sum.in_flight.saturating_add(load.in_flight),
+            unread: sum.unread.saturating_add(load.unread),
             queued: sum.queued + load.queued,
             active: sum.active + load.active,
             context: sum.context + load.context,

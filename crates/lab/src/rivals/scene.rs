@@ -19,6 +19,7 @@ pub(super) fn worker(id: u32) -> Candidate {
         recent: 0.0,
         fill: 0.0,
         active: Tokens(0),
+        unread: 0,
         context: Tokens(0),
         capacity: Some(Tokens(100_000)),
         last_chosen: 0,

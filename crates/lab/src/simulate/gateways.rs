@@ -96,8 +96,8 @@ impl Gateways {
     pub(super) fn snapshot(&self) -> Snapshot {
         let own = |router: &Router| {
             let load = |view: warmroute_routing::WorkerView| {
-                let warmroute_routing::WorkerView { in_flight, queued, active, context, .. } = view;
-                (view.id, Elsewhere { in_flight, queued, active, context })
+                let warmroute_routing::WorkerView { in_flight, unread, queued, active, context, .. } = view;
+                (view.id, Elsewhere { in_flight, unread, queued, active, context })
             };
             router.workers().map(load).collect()
         };

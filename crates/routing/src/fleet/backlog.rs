@@ -51,6 +51,11 @@ impl Backlog {
         }
     }
 
+    /// How many prompts there are.
+    pub(crate) fn prompts(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
     /// All of it, as if nothing of the prompt in front had been read.
     pub(crate) const fn total(&self) -> Tokens {
         self.total

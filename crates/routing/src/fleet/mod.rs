@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) slowness: Slowness,
     /// Uncached prompt tokens given to it lately.
     pub(crate) recent: Decayed,
+    /// Uncached prompt tokens given to it since its cache was last empty.
+    pub(crate) given: f64,
     /// The number of the decision that chose it last; 0 if none did.
     pub(crate) last_chosen: u64,
     pub(crate) shadow: Option<Shadow>,
@@ -67,6 +69,7 @@ impl Worker {
             elsewhere: Elsewhere::default(),
             slowness: Slowness::default(),
             recent: Decayed::default(),
+            given: 0.0,
             last_chosen: 0,
             shadow: None,
             predicted: 0,
@@ -95,6 +98,7 @@ impl Worker {
         self.footing.add(booking);
         self.backlog.push(id, uncached, booking.tells, now);
         self.recent.add(uncached.as_f64(), now);
+        self.given += uncached.as_f64();
     }
 
     /// Gives up the work of a request, its prompt included if it was still to be read.
@@ -118,6 +122,7 @@ impl Fleet {
         let worker = self.workers.entry(id).or_insert_with(|| Worker::new(spec));
         worker.spec = spec;
         worker.state = State::Up;
+        worker.given = 0.0;
         worker.shadow = (spec.publishes == Publishes::Nothing).then(|| Shadow::new(spec.capacity));
     }
 
@@ -176,7 +181,9 @@ pub struct WorkerView {
     pub up: bool,
     /// Requests sent and not ended.
     pub in_flight: u32,
-    /// Uncached prompt tokens of requests whose first token has not come.
+    /// Those of them whose first token has not come.
+    pub unread: u32,
+    /// The uncached prompt tokens of these.
     pub queued: Tokens,
     /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known; what several
     /// share counts once.

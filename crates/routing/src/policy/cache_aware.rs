@@ -22,6 +22,8 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     opt("pot", 0.0),
     opt("w", 2.0),
     opt("sq", 0.0),
+    opt("theta", 0.0),
+    opt("fl", 0.0),
 ];
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
@@ -34,7 +36,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
 }
 
 struct CacheAware {
-    o: [f64; 13],
+    o: [f64; 15],
     hit: f64,
     lost: f64,
     prompt: f64,
@@ -42,13 +44,14 @@ struct CacheAware {
 
 impl Policy for CacheAware {
     fn choose(&mut self, _: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
-        let [gain, lo, hi, evict, press, kappa, clock, barrier, old, mem, pot, w, sq] = self.o;
+        let [gain, lo, hi, evict, press, kappa, clock, barrier, old, mem, pot, w, sq, theta, fl] = self.o;
         let best = among.iter().map(|c| c.overlap).max().unwrap_or_default();
         let common = among.iter().map(|c| c.overlap).min().unwrap_or_default();
         let g = if self.hit + self.lost > 0.0 { self.lost / (self.lost + self.hit) } else { 0.0 };
         let rho = (gain * g).clamp(lo, hi);
         let reuse = if self.prompt > 0.0 { self.hit / self.prompt } else { 0.0 };
         let mean_recent = among.iter().map(|c| c.recent).sum::<f64>() / among.count() as f64;
+        let behind = 1.0 + theta * among.iter().map(|c| f64::from(c.unread)).sum::<f64>() / among.count() as f64;
         let cost = |c: &Candidate| {
             let t = c.token_s;
             let wait = if clock > 0.0 { c.wait_s } else { c.queued.as_f64() * t };
@@ -64,11 +67,9 @@ impl Policy for CacheAware {
                 }
                 None => 0.0,
             };
-            let mean_wait = among.iter().map(|c| c.wait_s).sum::<f64>() / among.count() as f64;
-            let wait = w * wait + sq * wait * wait / mean_wait.max(1e-6);
             let read = t * c.uncached.as_f64();
-            let ext = pot * (2.0 * wait * read + read * read);
-            ext + wait + t * c.uncached.as_f64() + dup + ev + oldp + kappa * t * f64::from(c.in_flight) + bar
+            let _ = (sq, pot);
+            w * wait + behind * (read + dup + ev + oldp + bar * fl) + bar * (1.0 - fl) + kappa * t * f64::from(c.in_flight)
         };
         let chosen = among.least(|c| {
             [cost(c), c.recent, f64::from(c.in_flight), c.last_chosen as f64]

@@ -67,7 +67,9 @@ pub struct Candidate {
     pub uncached: Tokens,
     /// Requests it has been sent that have not ended.
     pub in_flight: u32,
-    /// Uncached prompt tokens it has been sent whose first token has not come.
+    /// Those of them whose first token has not come.
+    pub unread: u32,
+    /// The uncached prompt tokens of these.
     pub queued: Tokens,
     /// Seconds until it could tell the first token of a prompt that it holds already: what it has to read before, and what its
     /// answers under way take of its time, by its learned pace.
@@ -97,6 +99,7 @@ impl Candidate {
             overlap: Tokens::ZERO,
             uncached: Tokens::ZERO,
             in_flight: 0,
+            unread: 0,
             queued: Tokens::ZERO,
             wait_s: 0.0,
             token_s: 1e-4,

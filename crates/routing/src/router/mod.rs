@@ -160,6 +160,7 @@ impl Router {
             id,
             up: worker.state == State::Up,
             in_flight: worker.in_flight,
+            unread: worker.backlog.prompts(),
             queued: worker.backlog.total(),
             active: worker.footing.active(),
             context: worker.footing.context(),
@@ -261,9 +262,11 @@ impl Router {
 
     fn tell(&mut self, worker: WorkerId, event: &KvEvent) {
         let speaks = |worker: &Worker| worker.state != State::Gone && worker.shadow.is_none();
-        if self.fleet.get(worker).is_some_and(speaks) {
-            self.index.apply(worker, event);
+        let Some(account) = self.fleet.get_mut(worker).filter(|worker| speaks(worker)) else { return };
+        if *event == KvEvent::Cleared {
+            account.given = 0.0;
         }
+        self.index.apply(worker, event);
     }
 }
 

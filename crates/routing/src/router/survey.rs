@@ -31,6 +31,7 @@ impl Router {
                 overlap,
                 uncached: prompt - overlap,
                 in_flight: worker.in_flight + elsewhere.in_flight,
+                unread: worker.backlog.prompts() + elsewhere.unread,
                 queued: worker.backlog.total() + elsewhere.queued,
                 wait_s: self.pace.seconds(ahead) * slowness,
                 token_s,
@@ -61,7 +62,8 @@ impl Router {
             (Some(shadow), ..) => shadow.fill(),
             (None, Some(capacity), Some(request)) => {
                 let held = self.scale.blocks(request, self.index.held_by(id).get());
-                (held.as_f64() / capacity.as_f64().max(1.0)).min(1.0)
+                // A worker that was given work holds something, even if nothing is heard of it.
+                (held.as_f64().max(worker.given) / capacity.as_f64().max(1.0)).min(1.0)
             }
             // A cache of unknown size is taken for full: a copy there may evict something.
             (None, ..) => 1.0,
