@@ -18,6 +18,14 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+# The block index alone: what it costs to tell it and to ask it.
+bench-index *arguments:
+    cargo bench --package warmroute-routing --bench index -- {{ arguments }}
+
+# The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
+bench-rivals *arguments:
+    cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
+
 # Licences, advisories, duplicates and sources of the dependencies (needs cargo-deny).
 deny:
     cargo deny check

@@ -28,12 +28,13 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    /// The run that has `block`.
-    pub(super) fn run_of(&self, block: BlockHash) -> Option<RunId> {
-        self.table.get(block)
+    /// The run that has `block`, and where.
+    pub(super) fn find(&self, block: BlockHash) -> Option<(RunId, usize)> {
+        self.table.candidates(block).find_map(|id| Some((id, self.runs[id].position(block)?)))
     }
 
-    /// Adds the leading ones of `blocks`, up to the first that somebody holds, for one holder. Returns how many.
+    /// Adds the first of `blocks`, which nobody holds, for one holder, and those behind it up to the first that somebody
+    /// may hold. Returns how many.
     pub(super) fn add(&mut self, parent: BlockHash, blocks: &[BlockHash], holder: Slot) -> usize {
         let holders = Holders::one(holder);
         let before = self.ending_with(parent);
@@ -76,11 +77,11 @@ impl Coverage {
     pub(super) fn next_of(&self, id: RunId) -> Option<RunId> {
         let run = &self.runs[id];
         let next = self.runs.get(run.next)?;
-        (run.next != id && Some(next.parent) == run.last()).then_some(run.next)
+        (run.next != id && Some(next.parent) == run.blocks.last()).then_some(run.next)
     }
 
     fn ending_with(&self, block: BlockHash) -> Option<RunId> {
-        self.table.get(block).filter(|id| self.runs[*id].last() == Some(block))
+        self.table.candidates(block).find(|id| self.runs[*id].blocks.last() == Some(block))
     }
 
     /// The run that another one continues.
@@ -123,8 +124,8 @@ impl Coverage {
 
     /// Moves the first `count` blocks of a run, not all, to the end of the run before it.
     fn move_back(&mut self, id: RunId, count: usize, before: RunId) {
-        let moved = self.runs.edit(id, |run| run.drain_front(count));
-        self.table.refile(&moved, before);
+        let moved = self.runs.edit_head(id, |run| run.drain_front(count));
+        self.table.refile(&moved, id, before);
         self.runs.edit(before, |run| {
             run.blocks.append(&moved);
             run.next = id;
@@ -134,9 +135,9 @@ impl Coverage {
     /// Moves the last `count` blocks of a run, not all, to the front of the run that continues it.
     fn move_on(&mut self, id: RunId, count: usize, next: RunId) {
         let moved = self.runs.edit(id, |run| run.drain_back(count));
-        self.table.refile(&moved, next);
-        let parent = self.runs[id].last().expect("not all blocks are moved");
-        self.runs.edit(next, |run| {
+        self.table.refile(&moved, id, next);
+        let parent = self.runs[id].blocks.last().expect("not all blocks are moved");
+        self.runs.edit_head(next, |run| {
             run.blocks.prepend(&moved);
             run.parent = parent;
         });
@@ -161,8 +162,8 @@ impl Coverage {
         let new = self.runs.vacant();
         if at <= len - at {
             let before = self.before(id);
-            let moved = self.runs.edit(id, |run| run.drain_front(at));
-            self.table.refile(&moved, new);
+            let moved = self.runs.edit_head(id, |run| run.drain_front(at));
+            self.table.refile(&moved, id, new);
             self.runs.add(Run { next: id, ..Run::new(parent, &moved, holders) });
             if let Some(before) = before.filter(|before| [id, new].contains(&self.runs[*before].next)) {
                 self.point(before, if self.runs[before].next == id { new } else { RunId::NONE });
@@ -170,8 +171,8 @@ impl Coverage {
             return (new, id);
         }
         let moved = self.runs.edit(id, |run| run.drain_back(len - at));
-        self.table.refile(&moved, new);
-        let parent = self.runs[id].last().expect("the front of a split is not empty");
+        self.table.refile(&moved, id, new);
+        let parent = self.runs[id].blocks.last().expect("the front of a split is not empty");
         self.runs.add(Run { next, ..Run::new(parent, &moved, holders) });
         self.point(id, new);
         (id, new)
@@ -182,11 +183,11 @@ impl Coverage {
         let inside = part.start > 0 && part.end < self.runs[id].len();
         let id = if inside { self.split(id, part.end).0 } else { id };
         let len = self.runs[id].len();
-        self.table.remove(&self.runs[id].blocks.as_slice()[part.clone()]);
+        self.table.remove(&self.runs[id].blocks.as_slice()[part.clone()], id);
         if part.len() == len {
             self.runs.remove(id);
         } else if part.start == 0 {
-            self.runs.edit(id, |run| drop(run.drain_front(part.len())));
+            self.runs.edit_head(id, |run| drop(run.drain_front(part.len())));
         } else {
             self.runs.edit(id, |run| run.blocks.truncate(part.start));
             self.settle_behind(id);
@@ -218,7 +219,7 @@ impl Coverage {
         }
         if self.runs[back].len() <= self.runs[front].len() {
             let moved = self.runs.remove(back);
-            self.table.refile(moved.blocks.as_slice(), front);
+            self.table.refile(moved.blocks.as_slice(), back, front);
             self.runs.edit(front, |run| {
                 run.blocks.append(moved.blocks.as_slice());
                 run.next = moved.next;
@@ -227,8 +228,8 @@ impl Coverage {
         }
         let before = self.before(front);
         let moved = self.runs.remove(front);
-        self.table.refile(moved.blocks.as_slice(), back);
-        self.runs.edit(back, |run| {
+        self.table.refile(moved.blocks.as_slice(), front, back);
+        self.runs.edit_head(back, |run| {
             run.blocks.prepend(moved.blocks.as_slice());
             run.parent = moved.parent;
         });

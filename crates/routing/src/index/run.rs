@@ -8,6 +8,7 @@ use warmroute_kv::BlockHash;
 
 use super::holders::Holders;
 use super::sequence::Sequence;
+use super::table::Table;
 
 /// A run's place among all runs. Reused when the run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,8 +19,10 @@ impl RunId {
     pub(super) const NONE: Self = Self(u32::MAX);
 }
 
-/// Consecutive blocks with equal holders. Never empty while it is filed.
+/// Consecutive blocks with equal holders. Never empty while it is filed. One cache line: a lookup that matches the
+/// whole run reads nothing else of it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Run {
     /// The block before the first.
     pub(super) parent: BlockHash,
@@ -29,6 +32,8 @@ pub(super) struct Run {
     pub(super) next: RunId,
 }
 
+const _: () = assert!(size_of::<Run>() == 64);
+
 const VACANT: Holders = Holders::Word { index: 0, bits: 0 };
 
 impl Run {
@@ -37,19 +42,23 @@ impl Run {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.blocks.as_slice().len()
+        self.blocks.len()
     }
 
-    pub(super) fn last(&self) -> Option<BlockHash> {
-        self.blocks.as_slice().last().copied()
+    pub(super) fn first(&self) -> Option<BlockHash> {
+        self.blocks.as_slice().first().copied()
     }
 
     /// How many blocks of `chain` the run has, from its own block at `from` on. Names say everything about what comes
     /// before them, so where two sequences agree in one place they agree in all places before it.
     pub(super) fn matching(&self, from: usize, chain: &[BlockHash]) -> usize {
-        let own = &self.blocks.as_slice()[from..];
-        let most = own.len().min(chain.len());
-        let (own, chain) = (&own[..most], &chain[..most]);
+        let most = chain.len().min(self.len() - from);
+        // Most runs match as a whole, which the copy of the last name tells without a step to the heap.
+        let whole = most == self.len() - from;
+        if whole && self.blocks.last() == chain.get(most - 1).copied() {
+            return most;
+        }
+        let (own, chain) = (&self.blocks.as_slice()[from..from + most], &chain[..most]);
         if own.last() == chain.last() {
             return most;
         }
@@ -65,7 +74,7 @@ impl Run {
     /// Where `block` is. Events mostly speak of the ends.
     pub(super) fn position(&self, block: BlockHash) -> Option<usize> {
         let own = self.blocks.as_slice();
-        if own.first() == Some(&block) {
+        if self.first() == Some(block) {
             return Some(0);
         }
         own.iter().rposition(|name| *name == block)
@@ -100,6 +109,8 @@ pub(super) struct Runs {
     /// Places that were vacated, lowest first so that the last ones can be given back. May name places that are gone
     /// or taken again: what is drawn is checked.
     vacated: BinaryHeap<Reverse<RunId>>,
+    /// By their first blocks. That is where lookups enter runs, so they need this small table only.
+    heads: Table,
     /// Bytes asked of the allocator by the runs themselves.
     heap_bytes: usize,
 }
@@ -123,6 +134,13 @@ impl Runs {
         self.places.get(id.0 as usize).filter(|run| run.len() > 0)
     }
 
+    /// The run that begins with the first of `chain`, and how many of its blocks `chain` goes on with.
+    pub(super) fn entered(&self, chain: &[BlockHash]) -> Option<(RunId, usize)> {
+        // A run that matches in one place matches in all places before it, so this finds out who begins so as well.
+        let matching = |id: RunId| (id, self[id].matching(0, chain));
+        self.heads.candidates(*chain.first()?).map(matching).find(|(_, count)| *count > 0)
+    }
+
     /// The place the next run will have.
     pub(super) fn vacant(&mut self) -> RunId {
         while let Some(Reverse(id)) = self.vacated.peek().copied() {
@@ -138,6 +156,7 @@ impl Runs {
     pub(super) fn add(&mut self, run: Run) -> RunId {
         let id = self.vacant();
         self.heap_bytes += run.bytes();
+        self.heads.insert_new(run.first().as_slice(), id);
         match self.places.get_mut(id.0 as usize) {
             Some(place) => *place = run,
             None => {
@@ -155,6 +174,7 @@ impl Runs {
         let vacant = Run::new(BlockHash(0), &[], VACANT);
         let run = std::mem::replace(&mut self.places[id.0 as usize], vacant);
         self.heap_bytes -= run.bytes();
+        self.heads.remove(run.first().as_slice(), id);
         self.vacated.push(Reverse(id));
         while self.places.pop_if(|run| run.len() == 0).is_some() {}
         if self.places.is_empty() {
@@ -167,7 +187,15 @@ impl Runs {
         run
     }
 
-    /// Changes a run.
+    /// Changes a run, and perhaps its first block.
+    pub(super) fn edit_head<R>(&mut self, id: RunId, change: impl FnOnce(&mut Run) -> R) -> R {
+        self.heads.remove(self[id].first().as_slice(), id);
+        let result = self.edit(id, change);
+        self.heads.insert_new(self[id].first().as_slice(), id);
+        result
+    }
+
+    /// Changes a run, but not its first block.
     pub(super) fn edit<R>(&mut self, id: RunId, change: impl FnOnce(&mut Run) -> R) -> R {
         let run = &mut self.places[id.0 as usize];
         let before = run.bytes();
@@ -179,7 +207,12 @@ impl Runs {
     /// Bytes asked of the allocator.
     pub(super) fn bytes(&self) -> usize {
         let places = self.places.capacity() * size_of::<Run>();
-        places + self.vacated.capacity() * size_of::<RunId>() + self.heap_bytes
+        places + self.heads.bytes() + self.vacated.capacity() * size_of::<RunId>() + self.heap_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn heads(&self) -> usize {
+        self.heads.len()
     }
 
     #[cfg(test)]

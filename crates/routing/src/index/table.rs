@@ -1,49 +1,83 @@
-//! From a block's name to the run that has it: open addressing at 12 bytes a place.
+//! From a block's name to the run that has it: a sorted array with gaps, at 8 bytes a place.
 //!
-//! One block in a large index costs a place here and a name in its run, so places are packed (name and run together,
-//! one cache line a probe) and the load is kept high. The table is cut into shards that grow by a quarter each on its
-//! own: no single event waits until millions of places are moved, and no doubled copy stands beside the old one.
-//! Probing is linear from a position in order of the mixed name, so growing reads and writes memory in one direction.
+//! The runs have the names in full, so a place holds a part of the name only, and whoever searches asks the runs that
+//! it names. Six bits choose a shard and 32 are kept: in an index of ten million blocks, one name in some ten thousand
+//! is answered to by a second run. A block's place is proportional to that part, or as soon behind
+//! it as the smaller ones before it allow: linear probing that keeps the order. Hence a search ends at the first part
+//! that is not smaller, and growing copies from one array to the other in one direction, without searching.
+//!
+//! Each shard grows on its own, so that no single event waits until millions of places are moved.
 
 use warmroute_kv::BlockHash;
 
 use super::run::RunId;
 
-/// Enough that one shard of an index of ten million blocks grows in about a millisecond; 2 KiB when empty.
+/// Enough that one shard of an index of ten million blocks grows in less than a millisecond; 3 KiB when empty.
 const SHARD_BITS: u32 = 6;
-/// Grown when more than four fifths of the places are taken, by a quarter.
-const FULL: (usize, usize) = (4, 5);
-/// Shrunk when less than two fifths are taken, to three fifths.
-const SPARSE: (usize, usize) = (2, 5);
+/// Bits of the part that are left in use: few in tests, so that runs answer to each other's names all the time.
+const PART_MASK: u32 = if cfg!(test) { 0b111 << 29 } else { u32::MAX };
+/// Doubled when more than three quarters of the places are taken.
+const FULL: (usize, usize) = (3, 4);
+/// Shrunk when less than three tenths are taken, to three fifths.
+const SPARSE: (usize, usize) = (3, 10);
 const SHRUNK: (usize, usize) = (3, 5);
-const PLACES_MIN: usize = 8;
+const ROOM_MIN: usize = 8;
+/// Places behind the last that a part is proportional to, for those that the ones before them push on.
+const SPILL: usize = 8;
+/// Places that nearly every search ends in; not more than [`SPILL`], so that they are always there.
+const NEAR: usize = 4;
 /// Blocks looked ahead of an insertion: enough to keep the memory busy, few enough to stay in the first cache.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 
-/// A place: the name in two halves, so that three words pack without padding, and the run or [`RunId::NONE`].
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    name: [u32; 2],
-    run: RunId,
+/// What is used of a block's name.
+#[derive(Clone, Copy)]
+struct Key {
+    shard: usize,
+    part: u32,
 }
 
-const VACANT: Place = Place { name: [0; 2], run: RunId::NONE };
+impl Key {
+    /// Our own names are uniform already; others, such as counted ones in tests, must not all go to one place.
+    fn of(block: BlockHash) -> Self {
+        let mixed = block.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let part = (mixed >> (32 - SHARD_BITS)) as u32 & PART_MASK;
+        Self { shard: (mixed >> (64 - SHARD_BITS)) as usize, part }
+    }
+
+    /// The smallest place that it can have.
+    fn floor(self) -> Place {
+        Place(u64::from(self.part) << 32)
+    }
+}
+
+/// A part of a name, and the run in the lower half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u64);
+
+/// Ends every search, being the largest.
+const VACANT: Place = Place(u64::MAX);
 
 impl Place {
-    fn new(block: BlockHash, run: RunId) -> Self {
-        Self { name: [block.0 as u32, (block.0 >> 32) as u32], run }
+    fn new(key: Key, run: RunId) -> Self {
+        Self(key.floor().0 | u64::from(run.0))
     }
 
-    fn block(self) -> BlockHash {
-        BlockHash(u64::from(self.name[0]) | u64::from(self.name[1]) << 32)
+    fn run(self) -> RunId {
+        RunId(self.0 as u32)
     }
 
-    fn is_vacant(self) -> bool {
-        self.run == RunId::NONE
+    /// Whether it may be the place of the block with this key.
+    fn may_be(self, key: Key) -> bool {
+        self.0 >> 32 == u64::from(key.part) && self != VACANT
+    }
+
+    /// Where the search for it begins among `room` places.
+    fn home(self, room: usize) -> usize {
+        (((self.0 >> 32) * room as u64) >> 32) as usize
     }
 }
 
-/// Which run has which block.
+/// Which runs may have which block.
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Box<[Shard]>,
@@ -62,21 +96,22 @@ impl Table {
         self.len
     }
 
-    /// The run that has `block`.
-    pub(super) fn get(&self, block: BlockHash) -> Option<RunId> {
-        let mixed = mix(block);
-        let shard = &self.shards[shard_of(mixed)];
-        shard.find(block, mixed).map(|at| shard.places[at].run)
+    /// The runs that may have `block`, among them the one that has it.
+    pub(super) fn candidates(&self, block: BlockHash) -> impl Iterator<Item = RunId> {
+        let key = Key::of(block);
+        let shard = &self.shards[key.shard];
+        let places = shard.places.get(shard.search(key.floor())..).unwrap_or_default();
+        places.iter().take_while(move |place| place.may_be(key)).map(|place| place.run())
     }
 
-    /// Files the leading ones of `blocks` under `run`, up to the first that is filed already. Returns how many.
+    /// Files the first of `blocks`, which is not in the table, under `run`, and those behind it up to the first that
+    /// may be in the table already. Returns how many.
     pub(super) fn insert_new(&mut self, blocks: &[BlockHash], run: RunId) -> usize {
         let mut filed = 0;
         for group in blocks.chunks(AHEAD) {
             self.touch(group);
-            for block in group {
-                let mixed = mix(*block);
-                if !self.shards[shard_of(mixed)].insert(*block, mixed, run) {
+            for key in group.iter().copied().map(Key::of) {
+                if !self.shards[key.shard].insert(key, run, filed == 0) {
                     self.len += filed;
                     return filed;
                 }
@@ -87,142 +122,145 @@ impl Table {
         filed
     }
 
-    /// Files `blocks`, which are in the table, under another run.
-    pub(super) fn refile(&mut self, blocks: &[BlockHash], run: RunId) {
-        for block in blocks {
-            let mixed = mix(*block);
-            let shard = &mut self.shards[shard_of(mixed)];
-            let at = shard.find(*block, mixed).expect("a run's blocks are in the table");
-            shard.places[at].run = run;
+    /// Files `blocks`, which are in the table under one run, under another.
+    pub(super) fn refile(&mut self, blocks: &[BlockHash], from: RunId, to: RunId) {
+        for key in blocks.iter().copied().map(Key::of) {
+            let shard = &mut self.shards[key.shard];
+            let at = shard.find(key, from);
+            shard.places[at] = Place::new(key, to);
         }
     }
 
-    /// Takes `blocks`, which are in the table, out of it.
-    pub(super) fn remove(&mut self, blocks: &[BlockHash]) {
-        for block in blocks {
-            let mixed = mix(*block);
-            self.shards[shard_of(mixed)].remove(*block, mixed);
+    /// Takes `blocks`, which are in the table under `run`, out of it.
+    pub(super) fn remove(&mut self, blocks: &[BlockHash], run: RunId) {
+        for group in blocks.chunks(AHEAD) {
+            self.touch(group);
+            for key in group.iter().copied().map(Key::of) {
+                self.shards[key.shard].remove(key, run);
+            }
         }
         self.len -= blocks.len();
     }
 
     /// Bytes asked of the allocator. Costs one step per shard.
     pub(super) fn bytes(&self) -> usize {
-        let places: usize = self.shards.iter().map(|shard| shard.places.len() * size_of::<Place>()).sum();
-        places + size_of_val(&*self.shards)
+        let places: usize = self.shards.iter().map(|shard| shard.places.capacity()).sum();
+        places * size_of::<Place>() + size_of_val(&*self.shards)
     }
 
-    /// Reads the first place of each block, so that the misses of a group overlap instead of following one another.
+    /// Reads where each block's search begins, so that the misses of a group overlap instead of following one another.
     fn touch(&self, group: &[BlockHash]) {
         let mut seen = 0;
-        for block in group {
-            let mixed = mix(*block);
-            let shard = &self.shards[shard_of(mixed)];
-            seen ^= shard.places.get(shard.home(mixed)).map_or(0, |place| place.run.0);
+        for key in group.iter().copied().map(Key::of) {
+            let shard = &self.shards[key.shard];
+            seen ^= shard.places.get(key.floor().home(shard.room)).map_or(0, |place| place.0);
         }
         std::hint::black_box(seen);
     }
 
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (BlockHash, RunId)> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = RunId> {
         let places = self.shards.iter().flat_map(|shard| shard.places.iter());
-        places.filter(|place| !place.is_vacant()).map(|place| (place.block(), place.run))
+        places.filter(|place| **place != VACANT).map(|place| place.run())
     }
-}
-
-/// Names are uniform already where they are our own; others, such as counted ones in tests, are made so.
-fn mix(block: BlockHash) -> u64 {
-    let product = u128::from(block.0 ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-    product as u64 ^ (product >> 64) as u64
-}
-
-fn shard_of(mixed: u64) -> usize {
-    (mixed >> (64 - SHARD_BITS)) as usize
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    places: Box<[Place]>,
+    /// Parts of names ascend, the last place is vacant, and between a home and its place is no gap.
+    places: Vec<Place>,
+    /// Places that names are spread over; more stand behind them.
+    room: usize,
     taken: usize,
 }
 
 impl Shard {
-    /// Where the search for a name begins: the bits below the shard's, scaled to the number of places.
-    fn home(&self, mixed: u64) -> usize {
-        ((u128::from(mixed << SHARD_BITS) * self.places.len() as u128) >> 64) as usize
+    /// The first place behind `floor`'s home that is not smaller.
+    fn search(&self, floor: Place) -> usize {
+        let home = floor.home(self.room);
+        let Some(near) = self.places.get(home..home + NEAR) else { return home };
+        // How many of the nearest are smaller is chance: counting costs less than a branch that is guessed wrongly.
+        let mut at = home + near.iter().map(|place| usize::from(*place < floor)).sum::<usize>();
+        if at < home + NEAR {
+            return at;
+        }
+        while self.places.get(at).is_some_and(|place| *place < floor) {
+            at += 1;
+        }
+        at
     }
 
-    fn after(&self, at: usize) -> usize {
-        if at + 1 == self.places.len() { 0 } else { at + 1 }
+    /// The place of a block that is filed under `run`.
+    fn find(&self, key: Key, run: RunId) -> usize {
+        let mut at = self.search(key.floor());
+        while self.places[at].run() != run {
+            debug_assert!(self.places[at].may_be(key), "a run's blocks are in the table");
+            at += 1;
+        }
+        at
     }
 
-    fn find(&self, block: BlockHash, mixed: u64) -> Option<usize> {
-        let mut at = self.home(mixed);
-        loop {
-            let place = self.places.get(at)?;
-            if place.is_vacant() {
-                return None;
-            }
-            if place.block() == block {
-                return Some(at);
-            }
-            at = self.after(at);
+    /// Returns whether it was inserted: always if `known_new`, else if no other may be the same block.
+    fn insert(&mut self, key: Key, run: RunId, known_new: bool) -> bool {
+        if self.taken * FULL.1 >= self.room * FULL.0 {
+            self.resize((self.room * 2).max(ROOM_MIN));
         }
-    }
-
-    /// Returns whether the block was new.
-    fn insert(&mut self, block: BlockHash, mixed: u64, run: RunId) -> bool {
-        if (self.taken + 1) * FULL.1 > self.places.len() * FULL.0 {
-            self.resize((self.places.len() + self.places.len() / 4).max(PLACES_MIN));
+        let at = self.search(key.floor());
+        if self.places[at].may_be(key) && !known_new {
+            return false;
         }
-        let mut at = self.home(mixed);
-        while !self.places[at].is_vacant() {
-            if self.places[at].block() == block {
-                return false;
+        // Those from there on to the next gap make room, each taking the place of the one behind it.
+        let mut moved = Place::new(key, run);
+        let mut moves = 0;
+        for place in &mut self.places[at..] {
+            std::mem::swap(place, &mut moved);
+            moves += 1;
+            if moved == VACANT {
+                break;
             }
-            at = self.after(at);
         }
-        self.places[at] = Place::new(block, run);
         self.taken += 1;
+        if at + moves == self.places.len() {
+            self.spill();
+        }
         true
     }
 
-    /// Closes the gap by moving up whatever may stand there, so that no search meets a false end.
-    fn remove(&mut self, block: BlockHash, mixed: u64) {
-        let mut gap = self.find(block, mixed).expect("a run's blocks are in the table");
-        let mut at = self.after(gap);
-        while !self.places[at].is_vacant() {
-            let home = self.home(mix(self.places[at].block()));
-            if self.distance(home, at) >= self.distance(gap, at) {
-                self.places[gap] = self.places[at];
-                gap = at;
-            }
-            at = self.after(at);
-        }
-        self.places[gap] = VACANT;
+    fn remove(&mut self, key: Key, run: RunId) {
+        let at = self.find(key, run);
+        let behind = self.places.iter().enumerate().skip(at + 1);
+        // What stands at its home stays there, and so does all behind it.
+        let pushed = behind.take_while(|(at, place)| **place != VACANT && place.home(self.room) < *at);
+        let end = at + 1 + pushed.count();
+        self.places.copy_within(at + 1..end, at);
+        self.places[end - 1] = VACANT;
         self.taken -= 1;
-        if self.taken * SPARSE.1 < self.places.len() * SPARSE.0 {
-            let enough = (self.taken * SHRUNK.1 / SHRUNK.0).max(PLACES_MIN);
-            self.resize(if self.taken == 0 { 0 } else { enough.min(self.places.len()) });
+        if self.taken == 0 {
+            *self = Self::default();
+        } else if self.taken * SPARSE.1 < self.room * SPARSE.0 && self.room > ROOM_MIN {
+            self.resize((self.taken * SHRUNK.1 / SHRUNK.0).max(ROOM_MIN));
         }
     }
 
-    /// Steps from one position forward to another.
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.places.len() - from }
-    }
-
-    fn resize(&mut self, places: usize) {
-        if places == self.places.len() {
-            return;
-        }
-        let old = std::mem::replace(&mut self.places, vec![VACANT; places].into());
-        for place in old.iter().filter(|place| !place.is_vacant()) {
-            let mut at = self.home(mix(place.block()));
-            while !self.places[at].is_vacant() {
-                at = self.after(at);
+    fn resize(&mut self, room: usize) {
+        let old = std::mem::replace(&mut self.places, vec![VACANT; room + SPILL]);
+        self.room = room;
+        let mut free = 0;
+        for place in old {
+            // Gaps are copied to where a gap is: a branch on what chance decides would cost more.
+            let taken = place != VACANT;
+            let at = free.max(if taken { place.home(room) } else { 0 });
+            if at + 1 >= self.places.len() {
+                self.spill();
             }
-            self.places[at] = *place;
+            self.places[at] = place;
+            free = at + usize::from(taken);
         }
+    }
+
+    /// Makes more places behind the others.
+    fn spill(&mut self) {
+        self.places.reserve_exact(SPILL);
+        self.places.resize(self.places.len() + SPILL, VACANT);
     }
 }

@@ -19,20 +19,27 @@ impl Index {
             assert!(!run.holders.is_empty(), "{id:?} has no holders");
             assert!(run.len() <= RUN_BLOCKS_MAX, "{id:?} is too long: {}", run.len());
             for block in run.blocks.as_slice() {
-                assert_eq!(table.get(*block), Some(id), "the table and the runs disagree on {block:?}");
+                assert_eq!(
+                    self.coverage.find(*block).map(|(run, _)| run),
+                    Some(id),
+                    "the table and the runs disagree on {block:?}"
+                );
             }
             for slot in (0..held.len()).filter(|slot| run.holders.contains(Slot(*slot as u32))) {
                 held[slot] += run.len() as u32;
             }
             assert_eq!(run.holders, run.holders.with_one_form(), "{id:?} has its holders in another form");
+            assert_eq!(
+                runs.entered(run.blocks.as_slice()),
+                Some((id, run.len())),
+                "{id:?} is not found by its head"
+            );
             blocks += run.len();
         }
         assert_eq!(table.len(), blocks, "the table counts its blocks");
-        assert_eq!(table.iter().count(), blocks, "the table has blocks that no run has");
-        assert!(
-            table.iter().all(|(_, run)| runs.get(run).is_some()),
-            "the table names a run that is not there"
-        );
+        assert_eq!(table.runs().count(), blocks, "the table has blocks that no run has");
+        assert!(table.runs().all(|run| runs.get(run).is_some()), "the table names a run that is not there");
+        assert_eq!(runs.heads(), runs.iter().count(), "a head that no run has");
         assert_eq!(held, self.held, "held blocks are counted by worker");
         let exact: usize = runs.iter().map(|(_, run)| run.blocks.bytes() + run.holders.bytes()).sum();
         assert_eq!(runs.heap_bytes(), exact, "bytes are counted as they change");
