@@ -11,6 +11,9 @@ use crate::scale::Scale;
 use crate::shadow::Footprint;
 use crate::time::Time;
 
+/// A prompt is promised to others if more than this share of it is new to its worker: less is not worth the book-keeping.
+const PROMISED_SHARE: f64 = 0.125;
+
 /// What a request has booked.
 #[derive(Debug)]
 pub(crate) struct Booking {
@@ -33,6 +36,8 @@ pub(crate) struct Booking {
     pub(crate) tells: bool,
     /// Whether the prompt is still to be read.
     pub(crate) waiting: bool,
+    /// Whether others count on its worker holding the prompt soon.
+    pub(crate) promised: bool,
     /// The prompt's length in bytes, where that is what the driver counts.
     pub(crate) bytes: Option<usize>,
     /// Tokens in one of its blocks, by the estimate of the time.
@@ -55,6 +60,7 @@ impl Booking {
             work: Work::default(),
             tells: request.tells_first_token,
             waiting: true,
+            promised: false,
             bytes: (request.unit == Unit::Bytes).then_some(request.prompt),
             block_tokens: request.block as f64 * scale.tokens_per(request.unit),
             root: request.root,
@@ -76,6 +82,11 @@ impl Booking {
     pub(crate) fn overlaps(&mut self, blocks: usize, overlap: Tokens) {
         self.overlap = overlap;
         self.overlap_end = blocks.checked_sub(1).map(|last| self.blocks[last]);
+    }
+
+    /// Whether so much of its prompt is new to its worker that others had better know it is coming.
+    pub(crate) fn is_worth_promising(&self) -> bool {
+        self.waiting && self.uncached().as_f64() > PROMISED_SHARE * self.prompt.as_f64()
     }
 
     /// Whether prompts that were sent before it had all been read when it was sent.

@@ -4,9 +4,8 @@
 //! It tells what was *lost*: tokens that somebody sent before and no worker holds any more. That is the pressure on the
 //! fleet's caches, measured while it happens, and the oracle that hit rates are shown against.
 //!
-//! Not every block is remembered but a *mark* now and then, the further into the prompt the wider apart, so that a
-//! position is known to within a sixteenth and a prompt of 8,000 blocks costs some hundred marks. A mark's name vouches
-//! for everything before it. Old marks go by generation: two sets, of which the elder is dropped when the younger is
+//! Not every block is remembered but a *mark* now and then (see [`Ruler`]), so that a prompt of 8,000 blocks costs some
+//! hundred. Old marks go by generation: two sets, of which the elder is dropped when the younger is
 //! full. A prompt that is sent again has all its marks renewed, so that whenever a mark is known, those before it are too,
 //! and the furthest known mark is found by bisection.
 
@@ -15,8 +14,10 @@ use std::hash::BuildHasherDefault;
 
 use warmroute_kv::{AlreadyHashed, BlockHash};
 
-/// Blocks at the beginning of a prompt that are all marked; beyond, marks are this share of the position apart.
-const DENSE: usize = 16;
+use crate::ruler::{Ruler, partition};
+
+/// A position is known to within a sixteenth.
+const RULER: Ruler = Ruler { dense: 16 };
 /// Marks remembered at least, whatever the fleet's size: a few hundred prompts.
 pub(crate) const FEWEST_MARKS: usize = 1 << 14;
 /// Marks remembered at most: 24 MB in the worst case.
@@ -34,8 +35,8 @@ pub(crate) struct Ghost {
 impl Ghost {
     /// Takes in a prompt, and tells how many leading blocks of it were sent before. Keeps at most `most` marks.
     pub(crate) fn recall(&mut self, chain: &[BlockHash], most: usize) -> usize {
-        let marks = marks_within(chain.len());
-        let name = |mark: usize| &chain[position(mark)];
+        let marks = RULER.marks_within(chain.len());
+        let name = |mark: usize| &chain[RULER.position(mark)];
         let young = partition(marks, |mark| self.younger.contains(name(mark)));
         let known = young + partition(marks - young, |mark| self.elder.contains(name(young + mark)));
         for mark in young..marks {
@@ -44,36 +45,8 @@ impl Ghost {
         if self.younger.len() > most / 2 {
             self.elder = std::mem::take(&mut self.younger);
         }
-        known.checked_sub(1).map_or(0, |last| position(last) + 1)
+        RULER.blocks(known)
     }
-}
-
-/// How many of `0..count` satisfy `known`, where all that do come first.
-fn partition(count: usize, known: impl Fn(usize) -> bool) -> usize {
-    let (mut below, mut above) = (0, count);
-    while below < above {
-        let middle = below.midpoint(above);
-        if known(middle) {
-            below = middle + 1;
-        } else {
-            above = middle;
-        }
-    }
-    below
-}
-
-/// The block that the mark with this number stands on. Octave by octave: sixteen marks one block apart, sixteen two
-/// apart, sixteen four apart, and so on.
-fn position(mark: usize) -> usize {
-    let (octave, step) = (mark / DENSE, mark % DENSE);
-    DENSE * ((1 << octave) - 1) + ((step + 1) << octave) - 1
-}
-
-/// How many marks stand within a prompt of `blocks` blocks.
-fn marks_within(blocks: usize) -> usize {
-    let octave = (blocks / DENSE + 1).ilog2() as usize;
-    let before = DENSE * ((1 << octave) - 1);
-    octave * DENSE + ((blocks - before) >> octave)
 }
 
 #[cfg(test)]
@@ -91,16 +64,6 @@ mod tests {
 
     fn chain(text: &str) -> Vec<BlockHash> {
         text_chain(BlockHash(0), text.as_bytes(), 1).collect()
-    }
-
-    #[test]
-    fn marks_stand_closer_than_a_sixteenth_of_their_position() {
-        for blocks in 0..5_000 {
-            let marks = marks_within(blocks);
-            let last = marks.checked_sub(1).map_or(0, |mark| position(mark) + 1);
-            assert!(last <= blocks && position(marks) + 1 > blocks, "{marks} marks in {blocks} blocks");
-            assert!((blocks - last) * DENSE <= blocks, "{blocks} blocks, last mark after {last}");
-        }
     }
 
     #[test]
@@ -150,11 +113,11 @@ mod tests {
                 for other in &texts {
                     let names = chain(other);
                     let known = |mark: usize| {
-                        let name = &names[position(mark)];
+                        let name = &names[RULER.position(mark)];
                         ghost.younger.contains(name) || ghost.elder.contains(name)
                     };
-                    let first_gap = (0..marks_within(names.len())).take_while(|mark| known(*mark)).count();
-                    let all = (0..marks_within(names.len())).filter(|mark| known(*mark)).count();
+                    let first_gap = (0..RULER.marks_within(names.len())).take_while(|mark| known(*mark)).count();
+                    let all = (0..RULER.marks_within(names.len())).filter(|mark| known(*mark)).count();
                     prop_assert_eq!(first_gap, all);
                 }
             }

@@ -10,9 +10,9 @@ const fn opt(name: &'static str, default: f64) -> OptionInfo {
 }
 pub(super) const OPTIONS: &[OptionInfo] = &[
     opt("gain", 0.0),
-    opt("lo", 0.0),
-    opt("hi", 8.0),
-    opt("evict", 4.0),
+    opt("lo", 0.5),
+    opt("hi", 4.0),
+    opt("evict", -400.0),
     opt("press", 2.0),
     opt("kappa", 30.0),
     opt("clock", 1.0),
@@ -22,7 +22,7 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     opt("pot", 0.0),
     opt("w", 2.0),
     opt("sq", 0.0),
-    opt("theta", 0.0),
+    opt("theta", 1.0),
     opt("fl", 0.0),
 ];
 
@@ -57,6 +57,8 @@ impl Policy for CacheAware {
             let wait = if clock > 0.0 { c.wait_s } else { c.queued.as_f64() * t };
             let dup = rho * t * (best - c.overlap).as_f64() * c.fill;
             let churn = if mean_recent > 0.0 { (c.recent / mean_recent).powf(press) } else { 1.0 };
+            let evict = if evict < 0.0 { (-evict * g).clamp(lo, hi) } else { evict };
+            let dup = if self.o[3] < 0.0 { 0.0 } else { dup };
             let ev = evict * reuse * t * c.uncached.as_f64() * c.fill * churn;
             let oldp = old * reuse * t * c.uncached.as_f64() * c.fill;
             let bar = match c.capacity {

@@ -15,6 +15,7 @@ use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
 use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
+use crate::promises::Promises;
 use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
 use crate::shadow::Report;
@@ -38,6 +39,7 @@ pub struct Router {
     bookings: Bookings,
     index: Index,
     ghost: Ghost,
+    promises: Promises,
     scale: Scale,
     /// How fast the fleet reads.
     pace: Pace,
@@ -59,6 +61,7 @@ impl Router {
             bookings: Bookings::default(),
             index: Index::default(),
             ghost: Ghost::default(),
+            promises: Promises::default(),
             scale: Scale::default(),
             pace: Pace::default(),
             decisions: 0,
@@ -192,8 +195,13 @@ impl Router {
             booking.work = Work { tokens: ahead.tokens + booking.uncached().as_f64(), ..ahead };
             worker.book(id, &booking, now);
             worker.last_chosen = self.decisions;
-            if let Some(shadow) = &mut worker.shadow {
-                shadow.sent(booking.footprint(), &mut self.events);
+            match &mut worker.shadow {
+                Some(shadow) => shadow.sent(booking.footprint(), &mut self.events),
+                None if booking.is_worth_promising() => {
+                    booking.promised = true;
+                    self.promises.make(at, booking.footprint().blocks);
+                }
+                None => {}
             }
         }
         self.bookings.open(id, booking);
@@ -203,6 +211,9 @@ impl Router {
     fn first_token(&mut self, id: BookingId, now: Time) {
         let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.waiting) else { return };
         booking.waiting = false;
+        if std::mem::take(&mut booking.promised) {
+            self.promises.settle(booking.worker, booking.footprint().blocks);
+        }
         let (work, took) = (booking.work, now.since(booking.since));
         let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
         worker.backlog.remove(id, now);
@@ -245,7 +256,10 @@ impl Router {
 
     /// Ends a booking and frees its work; a second end finds nothing.
     fn unbook(&mut self, id: BookingId, now: Time) -> Option<Booking> {
-        let booking = self.bookings.close(id)?;
+        let mut booking = self.bookings.close(id)?;
+        if std::mem::take(&mut booking.promised) {
+            self.promises.settle(booking.worker, booking.footprint().blocks);
+        }
         if let Some(worker) = self.fleet.get_mut(booking.worker) {
             worker.unbook(id, &booking, now);
         }

@@ -18,10 +18,13 @@ impl Router {
     /// Fills in one candidate for each worker that takes requests.
     pub(super) fn survey(&mut self, request: &Request<'_>, candidates: &mut Vec<Candidate>, now: Time) {
         self.index.leading(request.blocks, &mut self.leading);
+        let promised = self.promises.furthest(request.blocks);
         let prompt = self.scale.prompt(request);
         let fleet_token_s = self.pace.token_s();
         candidates.extend(self.fleet.up().map(|(id, worker)| {
-            let overlap = self.scale.blocks(request, self.leading.depth_of(id)).min(prompt);
+            let coming = promised.filter(|(soon, _)| *soon == id).map_or(0, |(_, blocks)| blocks);
+            let blocks = self.leading.depth_of(id).max(coming);
+            let overlap = self.scale.blocks(request, blocks).min(prompt);
             let elsewhere = &worker.elsewhere;
             let slowness = worker.slowness.ratio();
             let ahead = worker.ahead(&self.pace, now);

@@ -47,7 +47,10 @@ fn affinity_ends_where_the_queue_costs_more_than_the_saving() {
         stayed += 1;
     };
     // Each waiting request costs twice its uncached tokens and a little; the other worker has 640 tokens to read.
-    assert!((2..30).contains(&stayed), "{stayed} requests waited where reading 640 tokens elsewhere is cheaper");
+    assert!(
+        (2..30).contains(&stayed),
+        "{stayed} requests waited where reading 640 tokens elsewhere is cheaper"
+    );
     assert_eq!(reason, Reason::Spill);
 }
 
