@@ -1,91 +1,181 @@
-//! experimental
+//! The least cost in seconds: the wait there, what of this prompt is missing there, and what the choice costs everybody else.
+//!
+//! ```text
+//! cost = wait x before  +  (1 + behind) x missing x (1 + price x full x churn^2)  +  kappa x in flight  +  crowding
+//!
+//! before    seconds until this worker could tell the first token of a prompt that it holds, by its learned pace
+//! missing   seconds that it takes to read what it does not hold
+//! behind    unread prompts per worker: so many others wait for what is read now
+//! price     what an evicted token is worth: the share of tokens that are asked for again, times a strength that
+//!           follows what evictions have cost lately
+//! full      share of its cache in use;  churn: what it has read lately over the mean of all workers
+//! crowding  where requests in flight need most of its memory: the time until what is short has been given back
+//! ```
+//!
+//! Affinity is priced in the unit of what it saves, so that a queue longer than the saving breaks it by itself, per request
+//! and per worker; there is no threshold on how much of a prompt must match, and no global switch. `docs/routing.md`
+//! explains each term with a worked example, and has the figures behind the defaults.
+//!
+//! Where nothing is reused, `price` is zero, `missing` is the same everywhere, and this is least work. Equal costs go to
+//! the worker with the least recent work, then the fewest requests, then to the one chosen longest ago.
 
 use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy};
 use crate::chance::Chance;
 use crate::request::{Reason, Request};
 
 pub(super) const ABOUT: &str = "the least work, counting what each worker's cache saves and what the choice evicts";
-const fn opt(name: &'static str, default: f64) -> OptionInfo {
-    OptionInfo { name, default, range: (-1e9, 1e9), about: "x" }
-}
 pub(super) const OPTIONS: &[OptionInfo] = &[
-    opt("gain", 0.0),
-    opt("lo", 0.5),
-    opt("hi", 4.0),
-    opt("evict", -400.0),
-    opt("press", 2.0),
-    opt("kappa", 30.0),
-    opt("clock", 1.0),
-    opt("barrier", 0.3),
-    opt("old", 0.0),
-    opt("mem", 200.0),
-    opt("pot", 0.0),
-    opt("w", 2.0),
-    opt("sq", 0.0),
-    opt("theta", 1.0),
-    opt("fl", 0.0),
+    OptionInfo {
+        name: "wait",
+        default: 2.0,
+        range: (0.0, 100.0),
+        about: "price of a second of waiting: whoever joins a queue makes it longer for those who come after",
+    },
+    OptionInfo {
+        name: "gain",
+        default: 400.0,
+        range: (0.0, 1e6),
+        about: "how fast evictions become dear, per share of reusable tokens that evictions have cost lately",
+    },
+    OptionInfo {
+        name: "least",
+        default: 0.5,
+        range: (0.0, 1e3),
+        about: "strength of that price while evictions cost nothing",
+    },
+    OptionInfo {
+        name: "most",
+        default: 4.0,
+        range: (0.0, 1e3),
+        about: "strength of that price however much evictions cost",
+    },
+    OptionInfo {
+        name: "kappa",
+        default: 30.0,
+        range: (0.0, 1e9),
+        about: "price of each request already in flight on a worker, in prompt tokens: keeps long answers from piling up",
+    },
+    OptionInfo {
+        name: "crowding",
+        default: 0.1,
+        range: (0.0, 100.0),
+        about: "price of a second until memory that is short has been given back",
+    },
 ];
+
+/// Requests in flight crowd a worker from this share of its memory on.
+const CROWDED: f64 = 0.8;
+/// Decisions after which one counts for 1/e in what is known of reuse: long enough to see a working set, short enough to
+/// follow a change of traffic.
+const MEMORY: f64 = 200.0;
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
-        o: OPTIONS.iter().map(|x| options.get(x.name)).collect::<Vec<_>>().try_into().expect("as many"),
-        hit: 0.0,
-        lost: 0.0,
-        prompt: 0.0,
+        wait: options.get("wait"),
+        gain: options.get("gain"),
+        // Given the wrong way round, the greater one holds.
+        strength: (options.get("least"), options.get("most").max(options.get("least"))),
+        kappa: options.get("kappa"),
+        crowding: options.get("crowding"),
+        reuse: Reuse::default(),
     }
 }
 
 struct CacheAware {
-    o: [f64; 15],
-    hit: f64,
-    lost: f64,
-    prompt: f64,
+    wait: f64,
+    gain: f64,
+    strength: (f64, f64),
+    kappa: f64,
+    crowding: f64,
+    reuse: Reuse,
+}
+
+/// What a decision has in common for all workers.
+struct Fleet {
+    /// Unread prompts per worker.
+    behind: f64,
+    /// Mean of what workers have read lately, in tokens.
+    recent: f64,
+    /// What an evicted token is worth, in tokens.
+    price: f64,
+    /// Seconds from a request's arrival to its end.
+    stay_s: f64,
+}
+
+impl CacheAware {
+    fn fleet(&self, among: Candidates<'_>) -> Fleet {
+        let mean = |of: fn(&Candidate) -> f64| among.iter().map(of).sum::<f64>() / among.count() as f64;
+        Fleet {
+            behind: mean(|candidate| f64::from(candidate.unread)),
+            recent: mean(|candidate| candidate.recent),
+            price: self.reuse.share() * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1),
+            stay_s: among.stay_s(),
+        }
+    }
+
+    fn cost(&self, candidate: &Candidate, fleet: &Fleet) -> f64 {
+        let missing = candidate.token_s * candidate.uncached.as_f64();
+        let churn = if fleet.recent > 0.0 { candidate.recent / fleet.recent } else { 1.0 };
+        let evicting = fleet.price * candidate.fill * churn * churn;
+        self.wait * candidate.wait_s
+            + (1.0 + fleet.behind) * missing * (1.0 + evicting)
+            + self.kappa * candidate.token_s * f64::from(candidate.in_flight)
+            + self.crowding * fleet.stay_s * crowded(candidate)
+    }
+}
+
+/// How far the requests in flight, this one included, go beyond their share of the memory.
+fn crowded(candidate: &Candidate) -> f64 {
+    let Some(capacity) = candidate.capacity else { return 0.0 };
+    let needed = (candidate.active + candidate.uncached).as_f64() / capacity.as_f64().max(1.0);
+    (needed - CROWDED).max(0.0)
 }
 
 impl Policy for CacheAware {
     fn choose(&mut self, _: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
-        let [gain, lo, hi, evict, press, kappa, clock, barrier, old, mem, pot, w, sq, theta, fl] = self.o;
-        let best = among.iter().map(|c| c.overlap).max().unwrap_or_default();
-        let common = among.iter().map(|c| c.overlap).min().unwrap_or_default();
-        let g = if self.hit + self.lost > 0.0 { self.lost / (self.lost + self.hit) } else { 0.0 };
-        let rho = (gain * g).clamp(lo, hi);
-        let reuse = if self.prompt > 0.0 { self.hit / self.prompt } else { 0.0 };
-        let mean_recent = among.iter().map(|c| c.recent).sum::<f64>() / among.count() as f64;
-        let behind = 1.0 + theta * among.iter().map(|c| f64::from(c.unread)).sum::<f64>() / among.count() as f64;
-        let cost = |c: &Candidate| {
-            let t = c.token_s;
-            let wait = if clock > 0.0 { c.wait_s } else { c.queued.as_f64() * t };
-            let dup = rho * t * (best - c.overlap).as_f64() * c.fill;
-            let churn = if mean_recent > 0.0 { (c.recent / mean_recent).powf(press) } else { 1.0 };
-            let evict = if evict < 0.0 { (-evict * g).clamp(lo, hi) } else { evict };
-            let dup = if self.o[3] < 0.0 { 0.0 } else { dup };
-            let ev = evict * reuse * t * c.uncached.as_f64() * c.fill * churn;
-            let oldp = old * reuse * t * c.uncached.as_f64() * c.fill;
-            let bar = match c.capacity {
-                Some(cap) => {
-                    let cap = cap.as_f64();
-                    let need = c.active.as_f64() + c.uncached.as_f64();
-                    barrier * among.stay_s() * ((need - 0.92 * cap) / cap).max(0.0)
-                }
-                None => 0.0,
-            };
-            let read = t * c.uncached.as_f64();
-            let _ = (sq, pot);
-            w * wait + behind * (read + dup + ev + oldp + bar * fl) + bar * (1.0 - fl) + kappa * t * f64::from(c.in_flight)
-        };
-        let chosen = among.least(|c| {
-            [cost(c), c.recent, f64::from(c.in_flight), c.last_chosen as f64]
+        let fleet = self.fleet(among);
+        let chosen = among.least(|candidate| {
+            let ties = [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64];
+            [self.cost(candidate, &fleet), ties[0], ties[1], ties[2]]
         });
-        let keep = 1.0 - 1.0 / mem;
-        let lost = among.remembered() - best;
-        self.hit = keep * self.hit + chosen.overlap.as_f64();
-        self.lost = keep * self.lost + lost.as_f64();
-        self.prompt = keep * self.prompt + (chosen.overlap + chosen.uncached).as_f64();
+        let overlaps = || among.iter().map(|candidate| candidate.overlap);
+        let (best, common) = (overlaps().max().unwrap_or_default(), overlaps().min().unwrap_or_default());
+        self.reuse.learn(chosen, (among.remembered() - best).as_f64());
         let reason = match chosen.overlap {
             _ if best == common => Reason::LeastLoad,
             overlap if overlap == best => Reason::Prefix,
             _ => Reason::Spill,
         };
         Choice { worker: chosen.worker, reason }
+    }
+}
+
+/// What became of prompt tokens lately: sums that forget.
+#[derive(Debug, Default)]
+struct Reuse {
+    prompt: f64,
+    /// They went to a worker that held them.
+    hit: f64,
+    /// They had been sent before, and no worker held them any more.
+    lost: f64,
+}
+
+impl Reuse {
+    /// The share of prompt tokens that were reused.
+    fn share(&self) -> f64 {
+        if self.prompt > 0.0 { self.hit / self.prompt } else { 0.0 }
+    }
+
+    /// The share of reusable tokens that evictions have cost.
+    fn lost(&self) -> f64 {
+        let reusable = self.hit + self.lost;
+        if reusable > 0.0 { self.lost / reusable } else { 0.0 }
+    }
+
+    fn learn(&mut self, chosen: &Candidate, lost: f64) {
+        let keep = 1.0 - 1.0 / MEMORY;
+        self.prompt = keep.mul_add(self.prompt, (chosen.overlap + chosen.uncached).as_f64());
+        self.hit = keep.mul_add(self.hit, chosen.overlap.as_f64());
+        self.lost = keep.mul_add(self.lost, lost);
     }
 }

@@ -61,7 +61,7 @@ fn with_nothing_to_reuse_the_choice_is_least_work() {
     let mut work = [0_usize; 4];
     for number in 0..400 {
         let prompt = blocks(number + 1, 1 + chance.below(100) as u64);
-        let decision = router.route(&Request::new(ROOT, &prompt), Time::from_millis(number)).unwrap();
+        let decision = router.route(&Request::new(ROOT, &prompt), Time::ZERO).unwrap();
         let chosen = decision.worker.0 as usize;
         assert_eq!(
             work[chosen],
@@ -69,7 +69,8 @@ fn with_nothing_to_reuse_the_choice_is_least_work() {
             "request {number} went past less work: {work:?}"
         );
         assert_eq!(decision.reason, Reason::LeastLoad);
-        work[chosen] += prompt.len() * 16 + 300;
+        // A second of waiting has the price of two; each request in flight that of 30 tokens.
+        work[chosen] += 2 * prompt.len() * 16 + 30;
     }
 }
 
