@@ -1,9 +1,9 @@
 //! Prompts that a worker has been sent and has not read: the work before a new one.
 //!
-//! A worker reads one prompt after another. The one in front is taken to be read at the worker's learned speed since the
-//! last one was done, so that the backlog shrinks between first tokens too; it never shrinks by more than that prompt,
-//! however long its first token takes. Where no first token will be told of (an answer that is not streamed), the clock
-//! alone says when a prompt has been read.
+//! A worker reads one prompt after another. The one in front is taken to be done after the time that such a prompt takes,
+//! by the worker's learned pace, since the one before it was; what is left of that time is left of its work. It never shrinks
+//! below nothing, however long its first token takes, and those behind it do not shrink at all. Where no first token will be
+//! told of (an answer that is not streamed), the clock alone says when a prompt has been read.
 
 use std::collections::VecDeque;
 
@@ -15,29 +15,32 @@ use crate::time::Time;
 /// The unread prompts of one worker, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Unread>,
     total: Tokens,
     /// When the worker began with the prompt in front.
     since: Time,
 }
 
+/// One unread prompt.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    booking: BookingId,
+pub(crate) struct Unread {
+    pub(crate) booking: BookingId,
     /// Prompt tokens to be computed.
-    uncached: Tokens,
+    pub(crate) uncached: Tokens,
+    /// Seconds that takes, if nothing else is in the way.
+    pub(crate) takes_s: f64,
     /// Whether its first token will be told of.
-    tells: bool,
+    pub(crate) tells: bool,
 }
 
 impl Backlog {
     /// A prompt was sent.
-    pub(crate) fn push(&mut self, booking: BookingId, uncached: Tokens, tells: bool, now: Time) {
+    pub(crate) fn push(&mut self, unread: Unread, now: Time) {
         if self.entries.is_empty() {
             self.since = now;
         }
-        self.entries.push_back(Entry { booking, uncached, tells });
-        self.total += uncached;
+        self.total += unread.uncached;
+        self.entries.push_back(unread);
     }
 
     /// A prompt was read, or is not to be read any more; one that is not here changes nothing.
@@ -61,19 +64,19 @@ impl Backlog {
         self.total
     }
 
-    /// What is left of it by now, in tokens, for a worker that takes `token_s` seconds a token.
+    /// What is left of it by now, as the number of tokens that take as long at `token_s` seconds each.
     pub(crate) fn remaining(&self, now: Time, token_s: f64) -> f64 {
-        let mut read = now.since(self.since).as_secs_f64() / token_s;
-        let mut remaining = self.total.as_f64();
+        let mut since_s = now.since(self.since).as_secs_f64();
+        let mut behind = self.total;
         for entry in &self.entries {
-            let uncached = entry.uncached.as_f64();
-            remaining -= uncached.min(read);
-            read -= uncached;
-            if entry.tells || read <= 0.0 {
-                break;
+            behind -= entry.uncached;
+            let left_s = entry.takes_s - since_s;
+            if left_s > 0.0 || entry.tells {
+                return left_s.max(0.0) / token_s + behind.as_f64();
             }
+            since_s -= entry.takes_s;
         }
-        remaining.max(0.0)
+        0.0
     }
 }
 
@@ -85,8 +88,12 @@ mod tests {
 
     fn backlog(tells: bool) -> Backlog {
         let mut backlog = Backlog::default();
-        backlog.push(BookingId(1), Tokens(1_000), tells, Time::from_millis(100));
-        backlog.push(BookingId(2), Tokens(500), tells, Time::from_millis(200));
+        for (booking, tokens, at_ms) in [(1, 1_000, 100), (2, 500, 200)] {
+            // Half a second for each first token, beside its tokens.
+            let takes_s = 0.5 + f64::from(tokens) * TOKEN_S;
+            let unread = Unread { booking: BookingId(booking), uncached: Tokens(tokens), takes_s, tells };
+            backlog.push(unread, Time::from_millis(at_ms));
+        }
         backlog
     }
 
@@ -97,21 +104,25 @@ mod tests {
     #[test]
     fn the_prompt_in_front_is_read_by_the_clock_and_no_other() {
         let mut backlog = backlog(true);
-        assert_eq!(remaining(&backlog, 600), 1_000.0, "500 of the first 1,000 tokens have been read");
+        assert_eq!(
+            remaining(&backlog, 600),
+            1_500.0,
+            "1.0 of 1.5 s are left of the first, and 500 tokens behind it"
+        );
         assert_eq!(
             remaining(&backlog, 9_000),
             500.0,
             "the second has not begun while the first tells nothing"
         );
         backlog.remove(BookingId(1), Time::from_millis(9_000));
-        assert_eq!(remaining(&backlog, 9_100), 400.0);
-        assert_eq!(backlog.total(), Tokens(500));
+        assert_eq!(remaining(&backlog, 9_100), 900.0);
+        assert_eq!((backlog.total(), backlog.prompts()), (Tokens(500), 1));
     }
 
     #[test]
     fn without_first_tokens_the_clock_alone_empties_it() {
         let backlog = backlog(false);
-        assert_eq!(remaining(&backlog, 1_300), 300.0);
+        assert_eq!(remaining(&backlog, 1_800), 800.0);
         assert_eq!(remaining(&backlog, 9_000), 0.0);
     }
 
@@ -120,6 +131,6 @@ mod tests {
         let mut backlog = backlog(true);
         backlog.remove(BookingId(2), Time::from_millis(600));
         backlog.remove(BookingId(2), Time::from_millis(700));
-        assert_eq!(remaining(&backlog, 700), 400.0);
+        assert_eq!(remaining(&backlog, 700), 900.0);
     }
 }

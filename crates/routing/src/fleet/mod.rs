@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use warmroute_kv::Tokens;
 
-pub(crate) use self::backlog::Backlog;
+pub(crate) use self::backlog::{Backlog, Unread};
 pub(crate) use self::footing::Footing;
 pub(crate) use self::pace::{Pace, Slowness, Work};
 use crate::booking::Booking;
@@ -21,6 +21,10 @@ use crate::time::Time;
 /// Work done longer ago than this counts half. Long enough to tell who has been busy between two turns of a
 /// conversation, short enough to forget a rush before the next.
 const HALF_LIFE: Duration = Duration::from_secs(60);
+
+/// Of the time that a first token takes whatever its prompt, so much is the prompt's own step; the rest is the wait for the step
+/// under way, which a prompt behind it does not wait for again.
+const FIXED_SHARE: f64 = 2.0 / 3.0;
 
 /// Whether a worker takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,11 +96,14 @@ impl Worker {
     }
 
     /// Takes the work of a request.
-    pub(crate) fn book(&mut self, id: BookingId, booking: &Booking, now: Time) {
+    pub(crate) fn book(&mut self, id: BookingId, booking: &Booking, pace: &Pace, now: Time) {
         let uncached = booking.uncached();
+        let alone = Work { tokens: uncached.as_f64(), context: booking.work.context };
+        let own_s = pace.token_s() * uncached.as_f64();
+        let takes_s = (own_s + FIXED_SHARE * (pace.seconds(alone) - own_s)) * self.slowness.ratio();
         self.in_flight += 1;
         self.footing.add(booking);
-        self.backlog.push(id, uncached, booking.tells, now);
+        self.backlog.push(Unread { booking: id, uncached, takes_s, tells: booking.tells }, now);
         self.recent.add(uncached.as_f64(), now);
         self.given += uncached.as_f64();
     }

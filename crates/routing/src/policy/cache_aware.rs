@@ -27,7 +27,7 @@ pub(super) const ABOUT: &str = "the least work, counting what each worker's cach
 pub(super) const OPTIONS: &[OptionInfo] = &[
     OptionInfo {
         name: "wait",
-        default: 2.0,
+        default: 1.5,
         range: (0.0, 100.0),
         about: "price of a second of waiting: whoever joins a queue makes it longer for those who come after",
     },
@@ -51,7 +51,7 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         name: "kappa",
-        default: 30.0,
+        default: 100.0,
         range: (0.0, 1e9),
         about: "price of each request already in flight on a worker, in prompt tokens: keeps long answers from piling up",
     },

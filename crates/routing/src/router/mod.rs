@@ -193,7 +193,7 @@ impl Router {
         if let Some(worker) = self.fleet.get_mut(at) {
             let ahead = worker.ahead(&self.pace, now);
             booking.work = Work { tokens: ahead.tokens + booking.uncached().as_f64(), ..ahead };
-            worker.book(id, &booking, now);
+            worker.book(id, &booking, &self.pace, now);
             worker.last_chosen = self.decisions;
             match &mut worker.shadow {
                 Some(shadow) => shadow.sent(booking.footprint(), &mut self.events),

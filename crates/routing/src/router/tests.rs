@@ -36,27 +36,31 @@ fn serve(router: &mut Router, prompt: &[BlockHash], now: Time) -> Decision {
 #[test]
 fn affinity_ends_where_the_queue_costs_more_than_the_saving() {
     let mut router = router(2, Publishes::Nothing);
-    let warm = serve(&mut router, &blocks(1, 40), Time::ZERO).worker;
+    let shared = blocks(1, 40);
+    let warm = serve(&mut router, &shared, Time::ZERO).worker;
     let mut stayed = 0;
     let reason = loop {
-        let decision = router.route(&Request::new(ROOT, &blocks(1, 40)), Time::ZERO).unwrap();
+        let question = [shared.clone(), blocks(100 + stayed, 20)].concat();
+        let decision = router.route(&Request::new(ROOT, &question), Time::ZERO).unwrap();
         if decision.worker != warm {
             break decision.reason;
         }
         assert_eq!((decision.overlap, decision.reason), (Tokens(640), Reason::Prefix));
         stayed += 1;
     };
-    // Each waiting request costs twice its uncached tokens and a little; the other worker has 640 tokens to read.
-    assert!(
-        (2..30).contains(&stayed),
-        "{stayed} requests waited where reading 640 tokens elsewhere is cheaper"
-    );
+    // Each that waits there has 320 tokens to read, and elsewhere 960.
+    assert!((2..=6).contains(&stayed), "{stayed} waited where reading 640 tokens more elsewhere was cheaper");
     assert_eq!(reason, Reason::Spill);
 }
 
 #[test]
 fn with_nothing_to_reuse_the_choice_is_least_work() {
-    let mut router = router(4, Publishes::Nothing);
+    // Large caches: what requests in flight need must not crowd them.
+    let mut router = Router::new(Settings::default());
+    for id in 0..4 {
+        let spec = WorkerSpec { capacity: Some(Tokens(1 << 24)), publishes: Publishes::Nothing };
+        router.observe(Event::Joined { worker: WorkerId(id), spec }, Time::ZERO);
+    }
     let mut chance = Chance::new(9);
     let mut work = [0_usize; 4];
     for number in 0..400 {
@@ -69,8 +73,8 @@ fn with_nothing_to_reuse_the_choice_is_least_work() {
             "request {number} went past less work: {work:?}"
         );
         assert_eq!(decision.reason, Reason::LeastLoad);
-        // A second of waiting has the price of two; each request in flight that of 30 tokens.
-        work[chosen] += 2 * prompt.len() * 16 + 30;
+        // In half tokens: a second of waiting has the price of one and a half; each request in flight that of 100 tokens.
+        work[chosen] += 3 * prompt.len() * 16 + 200;
     }
 }
 
