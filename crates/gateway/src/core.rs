@@ -38,7 +38,7 @@ impl Core {
         since: Instant,
     ) -> Result<(Decision, Booking), NoWorker> {
         let decision = self.router.lock().route(request, self.now())?;
-        self.metrics.decided(decision.policy, decision.reason.as_str(), since.elapsed());
+        self.metrics.decided(&decision, since.elapsed());
         let booking = Booking { core: Arc::clone(self), id: decision.booking, open: true };
         Ok((decision, booking))
     }
@@ -61,6 +61,11 @@ impl Core {
     /// Blocks that the router believes to be cached somewhere.
     pub(crate) fn indexed_blocks(&self) -> usize {
         self.router.lock().indexed_blocks()
+    }
+
+    /// About the bytes that it takes to remember them.
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.router.lock().index_bytes()
     }
 
     fn now(&self) -> Time {

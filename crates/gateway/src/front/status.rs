@@ -68,9 +68,9 @@ pub(super) fn models(gateway: &Gateway) -> Response {
 pub(super) fn metrics(gateway: &Gateway) -> Response {
     let books = gateway.core.workers();
     for worker in gateway.fleet.workers() {
-        let in_flight = books.iter().find(|view| view.id == worker.id).map_or(0, |view| view.in_flight);
-        gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, in_flight);
+        let booked = books.iter().find(|view| view.id == worker.id);
+        gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, booked);
     }
-    gateway.core.metrics.index(gateway.core.indexed_blocks());
+    gateway.core.metrics.index(gateway.core.indexed_blocks(), gateway.core.index_bytes());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
 }

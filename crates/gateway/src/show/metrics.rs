@@ -4,6 +4,7 @@
 //! Buckets are those of OpenTelemetry's GenAI conventions, so that panels made for other gateways fit.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,13 +14,17 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
-use warmroute_routing::Usage;
+use warmroute_routing::{Decision, Fate, Usage, WorkerView};
 
 /// The media type of [`Metrics::encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The `worker` label of requests that never reached one.
 const NO_WORKER: &str = "none";
+
+/// First tokens take from a warm cache's millisecond to a crowded engine's minute.
+const TTFT_BUCKETS: [f64; 18] =
+    [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
 
 /// The code under which requests are counted whose client went away before the answer was complete, as nginx has it.
 pub(crate) const CLIENT_GONE: u16 = 499;
@@ -35,6 +40,11 @@ struct RequestLabels {
 struct DecisionLabels {
     policy: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FateLabel {
+    fate: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,128 +79,112 @@ pub(crate) struct Ended<'a> {
     pub took: Duration,
 }
 
-/// The gateway's metrics and the registry they are in.
-pub(crate) struct Metrics {
-    registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    durations: Histogram,
-    ttft: Histogram,
-    overhead: Histogram,
-    decisions: Family<DecisionLabels, Counter>,
-    prompt_tokens: Family<CachedLabel, Counter>,
-    worker_up: Family<WorkerLabel, Gauge>,
-    worker_in_flight: Family<WorkerLabel, Gauge>,
-    retries: Family<CauseLabel, Counter>,
-    disconnects: Counter,
-    index_blocks: Gauge,
+/// Declares the metrics: for each its help text, name, kind and initial state. Counters get `_total` when they are written.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ty = $new:expr;)+) => {
+        /// The gateway's metrics and the registry they are in.
+        pub(crate) struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ $name: $kind,)+
+        }
+
+        impl Metrics {
+            /// All metrics, registered, at zero.
+            fn declared() -> Self {
+                let mut registry = Registry::with_prefix("warmroute");
+                $(
+                    let $name: $kind = $new;
+                    registry.register(stringify!($name), concat!($($help),+).trim_start(), $name.clone());
+                )+
+                Self { registry, $($name),+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Completion requests by the worker that answered, the policy and the status; 499 is a client that left, 502 and 504
+    /// include workers lost or stalled in the middle of an answer
+    requests: Family<RequestLabels, Counter> = Family::default();
+    /// From a completion request's arrival to the last byte of its answer
+    request_duration_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 2.0, 14));
+    /// From a streaming request's arrival to its first body byte
+    ttft_seconds: Histogram = Histogram::new(TTFT_BUCKETS);
+    /// The gateway's own work on a request before it is sent on: looking, hashing, deciding
+    overhead_seconds: Histogram = Histogram::new(exponential_buckets(5e-6, 2.0, 14));
+    /// Routing decisions by policy and reason
+    routing_decisions: Family<DecisionLabels, Counter> = Family::default();
+    /// Prompt tokens of all decisions, as estimated then, by what the decision made of them: hit where the chosen worker is
+    /// believed to hold them, lost_to_load where another worker holds them and the request was sent elsewhere all the same,
+    /// lost_to_eviction where they were sent lately and nobody holds them any more, else unseen; many lost_to_eviction want
+    /// more cache, many lost_to_load more workers
+    routed_prompt_tokens: Family<FateLabel, Counter> = Family::default();
+    /// Prompt tokens of answers whose worker reported cached tokens: all of them, those the router predicted to be cached, and
+    /// those the worker reported; if predicted and reported part, the index is wrong; if all stays 0, workers do not report
+    /// (vLLM: --enable-prompt-tokens-details, streams: stream_options.include_usage)
+    prompt_tokens: Family<CachedLabel, Counter> = Family::default();
+    /// 1 while a worker passes its health checks
+    worker_up: Family<WorkerLabel, Gauge> = Family::default();
+    /// Requests a worker is answering
+    worker_in_flight: Family<WorkerLabel, Gauge> = Family::default();
+    /// Requests that a worker is answering and whose prompt it may not have read yet: streams until their first token, whole
+    /// answers until their end
+    worker_unread_prompts: Family<WorkerLabel, Gauge> = Family::default();
+    /// Seconds a worker takes to read one prompt token that it has not cached, as learned from the first tokens of streams; a
+    /// guess before there are any
+    worker_prompt_token_seconds: Family<WorkerLabel, Gauge<f64, AtomicU64>> = Family::default();
+    /// Tokens that a worker's cache is believed to hold when full: what the worker said of itself, else a guess, corrected by the
+    /// cached tokens it reports
+    worker_capacity_tokens: Family<WorkerLabel, Gauge> = Family::default();
+    /// Requests moved to another worker before their first byte, by cause
+    retries: Family<CauseLabel, Counter> = Family::default();
+    /// Clients that left before their answer was complete
+    client_disconnects: Counter = Counter::default();
+    /// Blocks the router believes to be cached, over all workers
+    index_blocks: Gauge = Gauge::default();
+    /// About the memory that the index of these blocks takes
+    index_bytes: Gauge = Gauge::default();
+    /// 1, with the gateway's version as a label
+    build_info: Family<BuildLabel, Gauge> = Family::default();
 }
 
 impl Metrics {
-    /// All metrics, registered, at zero.
+    /// All metrics at zero, but for the one that says who writes them.
     pub(crate) fn new() -> Self {
-        let ttft_buckets = [
-            0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
-            60.0,
-        ];
-        let mut metrics = Self {
-            registry: Registry::with_prefix("warmroute"),
-            requests: Family::default(),
-            durations: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
-            ttft: Histogram::new(ttft_buckets),
-            overhead: Histogram::new(exponential_buckets(5e-6, 2.0, 14)),
-            decisions: Family::default(),
-            prompt_tokens: Family::default(),
-            worker_up: Family::default(),
-            worker_in_flight: Family::default(),
-            retries: Family::default(),
-            disconnects: Counter::default(),
-            index_blocks: Gauge::default(),
-        };
-        metrics.register();
+        let metrics = Self::declared();
+        metrics.build_info.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         metrics
-    }
-
-    /// The table of names and help texts.
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        registry.register(
-            "requests",
-            "Completion requests by the worker that answered, the policy and the status; 499 is a client that left, 502 and 504 \
-             include workers lost or stalled in the middle of an answer",
-            self.requests.clone(),
-        );
-        registry.register(
-            "request_duration_seconds",
-            "From a completion request's arrival to the last byte of its answer",
-            self.durations.clone(),
-        );
-        registry.register(
-            "ttft_seconds",
-            "From a streaming request's arrival to its first body byte",
-            self.ttft.clone(),
-        );
-        registry.register(
-            "overhead_seconds",
-            "The gateway's own work on a request before it is sent on: looking, hashing, deciding",
-            self.overhead.clone(),
-        );
-        registry.register(
-            "routing_decisions",
-            "Routing decisions by policy and reason",
-            self.decisions.clone(),
-        );
-        registry.register(
-            "prompt_tokens",
-            "Prompt tokens of answers whose worker reported cached tokens: all of them, those the router predicted to be cached, and \
-             those the worker reported; if predicted and reported part, the index is wrong; if all stays 0, workers do not report \
-             (vLLM: --enable-prompt-tokens-details, streams: stream_options.include_usage)",
-            self.prompt_tokens.clone(),
-        );
-        registry.register("worker_up", "1 while a worker passes its health checks", self.worker_up.clone());
-        registry.register(
-            "worker_in_flight",
-            "Requests a worker is answering",
-            self.worker_in_flight.clone(),
-        );
-        registry.register(
-            "retries",
-            "Requests moved to another worker before their first byte, by cause",
-            self.retries.clone(),
-        );
-        registry.register(
-            "client_disconnects",
-            "Clients that left before their answer was complete",
-            self.disconnects.clone(),
-        );
-        registry.register(
-            "index_blocks",
-            "Blocks the router believes to be cached, over all workers",
-            self.index_blocks.clone(),
-        );
-        let build: Family<BuildLabel, Gauge> = Family::default();
-        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
-        registry.register("build_info", "1, with the gateway's version as a label", build);
     }
 
     /// A request came to its end, whatever that was.
     pub(crate) fn ended(&self, ended: &Ended<'_>) {
         let worker = ended.worker.map_or_else(|| NO_WORKER.into(), Arc::clone);
         self.requests.get_or_create(&RequestLabels { worker, policy: ended.policy, code: ended.code }).inc();
-        self.durations.observe(ended.took.as_secs_f64());
+        self.request_duration_seconds.observe(ended.took.as_secs_f64());
         if ended.code == CLIENT_GONE {
-            self.disconnects.inc();
+            self.client_disconnects.inc();
         }
     }
 
     /// A decision was made, after this much of the gateway's own work.
-    pub(crate) fn decided(&self, policy: &'static str, reason: &'static str, overhead: Duration) {
-        self.decisions.get_or_create(&DecisionLabels { policy, reason }).inc();
-        self.overhead.observe(overhead.as_secs_f64());
+    pub(crate) fn decided(&self, decision: &Decision, overhead: Duration) {
+        let labels = DecisionLabels { policy: decision.policy, reason: decision.reason.as_str() };
+        self.routing_decisions.get_or_create(&labels).inc();
+        self.overhead_seconds.observe(overhead.as_secs_f64());
+        let Fate { hit, lost_to_load, lost_to_eviction, unseen } = decision.fate;
+        for (fate, tokens) in [
+            ("hit", hit),
+            ("lost_to_load", lost_to_load),
+            ("lost_to_eviction", lost_to_eviction),
+            ("unseen", unseen),
+        ] {
+            self.routed_prompt_tokens.get_or_create(&FateLabel { fate }).inc_by(u64::from(tokens.0));
+        }
     }
 
     /// A stream's first byte came.
     pub(crate) fn first_token(&self, after: Duration) {
-        self.ttft.observe(after.as_secs_f64());
+        self.ttft_seconds.observe(after.as_secs_f64());
     }
 
     /// A request was moved to another worker.
@@ -206,16 +200,29 @@ impl Metrics {
         }
     }
 
-    /// The present state of one worker.
-    pub(crate) fn worker(&self, name: &Arc<str>, up: bool, in_flight: u32) {
+    /// The present state of one worker, and what the router knows of it; `None` if that is nothing.
+    pub(crate) fn worker(&self, name: &Arc<str>, up: bool, known: Option<&WorkerView>) {
         let label = WorkerLabel { worker: Arc::clone(name) };
         self.worker_up.get_or_create(&label).set(i64::from(up));
+        let (in_flight, unread) = known.map_or((0, 0), |view| (view.in_flight, view.unread));
         self.worker_in_flight.get_or_create(&label).set(i64::from(in_flight));
+        self.worker_unread_prompts.get_or_create(&label).set(i64::from(unread));
+        // What is no longer known is taken back: a stale guess would look like a fact.
+        match known.map(|view| view.token_s) {
+            Some(seconds) => _ = self.worker_prompt_token_seconds.get_or_create(&label).set(seconds),
+            None => _ = self.worker_prompt_token_seconds.remove(&label),
+        }
+        match known.and_then(|view| view.capacity) {
+            Some(tokens) => _ = self.worker_capacity_tokens.get_or_create(&label).set(i64::from(tokens.0)),
+            None => _ = self.worker_capacity_tokens.remove(&label),
+        }
     }
 
     /// The present size of the index.
-    pub(crate) fn index(&self, blocks: usize) {
-        self.index_blocks.set(i64::try_from(blocks).unwrap_or(i64::MAX));
+    pub(crate) fn index(&self, blocks: usize, bytes: usize) {
+        for (gauge, size) in [(&self.index_blocks, blocks), (&self.index_bytes, bytes)] {
+            gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
+        }
     }
 
     /// Everything in the text format of OpenMetrics.
@@ -229,30 +236,95 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use warmroute_routing::{BookingId, Reason, WorkerId};
+
     use super::*;
+
+    fn decision() -> Decision {
+        let fate =
+            Fate { hit: Tokens(5), lost_to_load: Tokens(1), lost_to_eviction: Tokens(2), unseen: Tokens(3) };
+        Decision {
+            booking: BookingId(0),
+            worker: WorkerId(1),
+            fallbacks: Vec::new(),
+            overlap: fate.hit,
+            prompt: Tokens(11),
+            fate,
+            reason: Reason::Prefix,
+            policy: "p",
+        }
+    }
+
+    fn known() -> WorkerView {
+        WorkerView {
+            id: WorkerId(1),
+            up: true,
+            in_flight: 3,
+            unread: 2,
+            queued: Tokens(40),
+            active: Tokens(90),
+            context: Tokens(100),
+            token_s: 0.000_25,
+            capacity: Some(Tokens(1600)),
+            fill: 0.5,
+            predicted_tokens: 5,
+            reported_tokens: 4,
+        }
+    }
 
     #[test]
     fn every_metric_has_the_prefix_and_a_help_line() {
         let metrics = Metrics::new();
         let worker: Arc<str> = "w:1".into();
         metrics.ended(&Ended { worker: Some(&worker), policy: "p", code: 200, took: Duration::from_secs(1) });
-        metrics.decided("p", "prefix", Duration::from_micros(20));
+        metrics.decided(&decision(), Duration::from_micros(20));
         metrics.used(&Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) }, Tokens(5));
-        metrics.worker(&worker, true, 3);
+        metrics.worker(&worker, true, Some(&known()));
         metrics.retried("broken");
+        metrics.index(7, 560);
 
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 12, "{text}");
+        assert_eq!(helps, 17, "{text}");
+        for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
+        }
         for line in [
             "warmroute_requests_total{worker=\"w:1\",policy=\"p\",code=\"200\"} 1",
             "warmroute_routing_decisions_total{policy=\"p\",reason=\"prefix\"} 1",
+            "warmroute_routed_prompt_tokens_total{fate=\"hit\"} 5",
+            "warmroute_routed_prompt_tokens_total{fate=\"lost_to_load\"} 1",
+            "warmroute_routed_prompt_tokens_total{fate=\"lost_to_eviction\"} 2",
+            "warmroute_routed_prompt_tokens_total{fate=\"unseen\"} 3",
             "warmroute_prompt_tokens_total{cached=\"predicted\"} 5",
             "warmroute_worker_in_flight{worker=\"w:1\"} 3",
+            "warmroute_worker_unread_prompts{worker=\"w:1\"} 2",
+            "warmroute_worker_prompt_token_seconds{worker=\"w:1\"} 0.00025",
+            "warmroute_worker_capacity_tokens{worker=\"w:1\"} 1600",
+            "warmroute_index_blocks 7",
+            "warmroute_index_bytes 560",
             "warmroute_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_longer_known_of_a_worker_is_not_shown() {
+        let metrics = Metrics::new();
+        let worker: Arc<str> = "w:1".into();
+        metrics.worker(&worker, true, Some(&known()));
+        metrics.worker(&worker, false, None);
+        let text = metrics.encode();
+        let shown: Vec<&str> = text.lines().filter(|line| line.contains("w:1")).collect();
+        assert_eq!(
+            shown,
+            [
+                "warmroute_worker_up{worker=\"w:1\"} 0",
+                "warmroute_worker_in_flight{worker=\"w:1\"} 0",
+                "warmroute_worker_unread_prompts{worker=\"w:1\"} 0",
+            ]
+        );
     }
 }

@@ -14,4 +14,5 @@ mod http2;
 mod passthrough;
 mod policies;
 mod sessions;
+mod tokens;
 mod worker;

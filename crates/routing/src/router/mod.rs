@@ -145,6 +145,11 @@ impl Router {
         self.index.len()
     }
 
+    /// About the bytes of heap that the index takes.
+    pub fn index_bytes(&self) -> usize {
+        self.index.bytes()
+    }
+
     /// Blocks that `worker` is believed to hold.
     pub fn held_by(&self, worker: WorkerId) -> Blocks {
         self.index.held_by(worker)
