@@ -39,6 +39,12 @@ pub struct RequestView<'a> {
     pub max_tokens: Option<u32>,
     /// `cache_salt`: requests with different salts share no cache.
     pub cache_salt: Option<Cow<'a, str>>,
+    /// `session_id`, which some gateways' clients send. Like the next two it is only a hint: what is no string counts as missing.
+    pub session_id: Option<Cow<'a, str>>,
+    /// `prompt_cache_key`: OpenAI's name for requests that share a beginning.
+    pub prompt_cache_key: Option<Cow<'a, str>>,
+    /// `user`: whoever asks.
+    pub user: Option<Cow<'a, str>>,
     /// Raw value of `tools`, which most chat templates put before the messages; `None` if missing or null.
     pub tools: Option<&'a [u8]>,
     /// Raw value of `messages` or `prompt`.
@@ -72,6 +78,9 @@ impl<'a> RequestView<'a> {
                 .and_then(whole_number)
                 .or(raw.max_tokens.and_then(whole_number)),
             cache_salt: raw.cache_salt.map(|value| string("cache_salt", value)).transpose()?,
+            session_id: raw.session_id.and_then(text),
+            prompt_cache_key: raw.prompt_cache_key.and_then(text),
+            user: raw.user.and_then(text),
             tools: raw.tools,
             prompt,
         })
@@ -98,6 +107,9 @@ struct RawFields<'a> {
     max_tokens: Option<&'a [u8]>,
     max_completion_tokens: Option<&'a [u8]>,
     cache_salt: Option<&'a [u8]>,
+    session_id: Option<&'a [u8]>,
+    prompt_cache_key: Option<&'a [u8]>,
+    user: Option<&'a [u8]>,
     tools: Option<&'a [u8]>,
     prompt: Option<&'a [u8]>,
 }
@@ -115,6 +127,9 @@ impl<'a> RawFields<'a> {
                 b"max_tokens" => &mut found.max_tokens,
                 b"max_completion_tokens" => &mut found.max_completion_tokens,
                 b"cache_salt" => &mut found.cache_salt,
+                b"session_id" => &mut found.session_id,
+                b"prompt_cache_key" => &mut found.prompt_cache_key,
+                b"user" => &mut found.user,
                 b"tools" => &mut found.tools,
                 key if key == prompt_key.as_bytes() => &mut found.prompt,
                 _ => continue,
@@ -142,12 +157,16 @@ fn unescape(escaped: &[u8]) -> Option<String> {
 }
 
 fn string<'a>(name: &str, value: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
-    let refuse = || ApiError::invalid_param(name, "must be a string", "correct it or leave it out");
-    let escaped = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).ok_or_else(refuse)?;
+    text(value).ok_or_else(|| ApiError::invalid_param(name, "must be a string", "correct it or leave it out"))
+}
+
+/// The text of a string; nothing if the value is none.
+fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+    let escaped = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if escaped.contains(&b'\\') {
-        return unescape(escaped).map(Cow::Owned).ok_or_else(refuse);
+        return unescape(escaped).map(Cow::Owned);
     }
-    std::str::from_utf8(escaped).map(Cow::Borrowed).map_err(|_| refuse())
+    std::str::from_utf8(escaped).map(Cow::Borrowed).ok()
 }
 
 fn whole_number(value: &[u8]) -> Option<u32> {

@@ -15,6 +15,8 @@ const KNOWN_KEYS: &[&str] = &[
     "tools",
     "prompt",
     "messages",
+    "session_id",
+    "prompt_cache_key",
     "user",
 ];
 
@@ -159,6 +161,9 @@ fn check(body: &str, view: Result<RequestView<'_>, ApiError>, prompt_key: &str) 
     };
     prop_assert_eq!(view.model.as_deref(), full["model"].as_str());
     prop_assert_eq!(view.cache_salt.as_deref(), full["cache_salt"].as_str());
+    prop_assert_eq!(view.session_id.as_deref(), full["session_id"].as_str());
+    prop_assert_eq!(view.prompt_cache_key.as_deref(), full["prompt_cache_key"].as_str());
+    prop_assert_eq!(view.user.as_deref(), full["user"].as_str());
     prop_assert_eq!(view.stream, full["stream"] == true);
     prop_assert_eq!(view.include_usage, full["stream_options"]["include_usage"] == true);
     prop_assert_eq!(view.max_tokens, whole("max_completion_tokens").or(whole("max_tokens")));
@@ -229,6 +234,13 @@ fn exercise(body: &[u8]) {
     }
     // Whether they are read or refused is not the question here.
     let _ = (CompletionRequest::parse(body), ChatRequest::parse(body), TokenizeRequest::parse(body));
+}
+
+#[test]
+fn a_session_name_that_is_no_string_is_missing_and_no_reason_to_refuse() {
+    let body = br#"{"prompt": "x", "session_id": 7, "prompt_cache_key": ["a"], "user": "caf\u00e9"}"#;
+    let view = RequestView::of_completion(body).unwrap();
+    assert_eq!((view.session_id, view.prompt_cache_key, view.user.as_deref()), (None, None, Some("café")));
 }
 
 #[test]

@@ -5,9 +5,12 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
 use warmroute_kv::{BlockHash, Namespace, Tokens, text_chain};
 use warmroute_openai::{ApiError, RequestView};
 use warmroute_routing::{Request, Unit};
+
+use super::session;
 
 /// Which of the two completion endpoints a request came to; they keep their prompt under different keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub(super) enum Surface {
     Completion,
 }
 
-/// A body seen through the router's eyes.
+/// A request seen through the router's eyes.
 #[derive(Debug)]
 pub(super) struct Look<'a> {
     root: BlockHash,
@@ -26,12 +29,18 @@ pub(super) struct Look<'a> {
     prompt_bytes: usize,
     block_bytes: usize,
     output: Tokens,
+    session: Option<u64>,
     streams: bool,
     text: Cow<'a, str>,
 }
 
-/// Looks at a body. `chunk_bytes` of prompt make one block.
-pub(super) fn look(surface: Surface, body: &[u8], chunk_bytes: usize) -> Result<Look<'_>, ApiError> {
+/// Looks at a request. `chunk_bytes` of prompt make one block.
+pub(super) fn look<'a>(
+    surface: Surface,
+    headers: &HeaderMap,
+    body: &'a [u8],
+    chunk_bytes: usize,
+) -> Result<Look<'a>, ApiError> {
     let view = match surface {
         Surface::Chat => RequestView::of_chat(body),
         Surface::Completion => RequestView::of_completion(body),
@@ -49,6 +58,7 @@ pub(super) fn look(surface: Surface, body: &[u8], chunk_bytes: usize) -> Result<
         prompt_bytes: view.prompt.len(),
         block_bytes: chunk_bytes,
         output: Tokens(view.max_tokens.unwrap_or(0)),
+        session: session::key(headers, &view),
         streams: view.stream,
         text: view.text_start(),
     })
@@ -65,7 +75,8 @@ impl Look<'_> {
             block: self.block_bytes,
             output: self.output,
             text: &self.text,
-            session: None,
+            session: self.session,
+            // A whole answer comes with its last token; only a stream shows when its first one did.
             tells_first_token: self.streams,
         }
     }
@@ -81,8 +92,12 @@ mod tests {
         serde_json::json!({"model": model, "cache_salt": salt, "messages": messages}).to_string()
     }
 
+    fn look_at(surface: Surface, body: &str, chunk_bytes: usize) -> Result<Look<'_>, ApiError> {
+        look(surface, &HeaderMap::new(), body.as_bytes(), chunk_bytes)
+    }
+
     fn shared(a: &str, b: &str) -> usize {
-        let [a, b] = [a, b].map(|body| look(Surface::Chat, body.as_bytes(), 64).unwrap().blocks);
+        let [a, b] = [a, b].map(|body| look_at(Surface::Chat, body, 64).unwrap().blocks);
         a.iter().zip(&b).take_while(|(a, b)| a == b).count()
     }
 
@@ -97,17 +112,26 @@ mod tests {
 
     #[test]
     fn the_length_and_first_text_of_a_prompt_are_seen() {
-        let body = br#"{"prompt": "Once upon a time", "max_tokens": 7}"#;
-        let look = look(Surface::Completion, body, 8).unwrap();
+        let body = r#"{"prompt": "Once upon a time", "max_tokens": 7}"#;
+        let look = look_at(Surface::Completion, body, 8).unwrap();
         let request = look.request();
         assert_eq!((request.prompt, request.block, request.blocks.len()), (18, 8, 2));
         assert_eq!((request.output, request.text), (Tokens(7), "Once upon a time"));
     }
 
     #[test]
+    fn a_first_token_is_promised_only_where_the_answer_is_streamed() {
+        for (stream, promised) in [("true", true), ("false", false), ("null", false), ("\"true\"", false)] {
+            let body = format!("{{\"prompt\": \"x\", \"stream\": {stream}}}");
+            let look = look_at(Surface::Completion, &body, 64).unwrap();
+            assert_eq!(look.request().tells_first_token, promised, "{body}");
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_refused_with_400() {
         for body in ["", "[1]", "{\"prompt\": ", "{\"model\": \"m\"}", "{\"model\": 3, \"prompt\": \"x\"}"] {
-            assert_eq!(look(Surface::Completion, body.as_bytes(), 64).unwrap_err().status, 400, "{body}");
+            assert_eq!(look_at(Surface::Completion, body, 64).unwrap_err().status, 400, "{body}");
         }
     }
 }

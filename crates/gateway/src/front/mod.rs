@@ -14,6 +14,7 @@ mod intake;
 mod look;
 mod refusal;
 mod relay;
+mod session;
 mod status;
 
 use std::sync::Arc;
@@ -107,7 +108,7 @@ impl Gateway {
         self.first_probes(self.config.first_probe_wait_ms.duration()).await;
 
         let work_began = Instant::now();
-        let look = look::look(surface, &body, self.config.text_chunk_bytes)?;
+        let look = look::look(surface, &head.headers, &body, self.config.text_chunk_bytes)?;
         let (mut decision, booking) = self.core.route(&look.request(), work_began)?;
         let worker = Arc::clone(self.fleet.worker(decision.worker));
         let fallbacks = std::mem::take(&mut decision.fallbacks);

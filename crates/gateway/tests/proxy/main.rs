@@ -13,4 +13,5 @@ mod health;
 mod http2;
 mod passthrough;
 mod policies;
+mod sessions;
 mod worker;
