@@ -17,8 +17,9 @@ use crate::event::Usage;
 const UNKNOWN_CAPACITY: Tokens = Tokens(1 << 18);
 /// The pool is resized when the learned size of a block, or the believed size of the cache, has drifted this far.
 const DRIFT: f64 = 0.03;
-/// Evidence of so many tokens, as a share of the believed size, changes that size by as large a share.
-const GAIN: f64 = 1.0;
+/// Evidence of so many tokens, as a share of the believed size, changes that size by this many times as large a share: where
+/// the size is a guess, and where the worker has told it. Shadows err in other ways too, and what a worker told is true.
+const GAIN: (f64, f64) = (1.0, 0.1);
 /// No correction goes further than this many times the first belief, up or down: beyond, something else is wrong.
 const FARTHEST: f64 = 64.0;
 
@@ -26,6 +27,8 @@ const FARTHEST: f64 = 64.0;
 #[derive(Debug)]
 pub(crate) struct Shadow {
     first_belief: Tokens,
+    /// How readily the belief is changed.
+    gain: f64,
     /// Tokens that the worker is believed to hold.
     capacity: f64,
     /// Tokens in a block, and the belief, that the pool was last sized with.
@@ -53,8 +56,9 @@ pub(crate) struct Report {
 impl Shadow {
     pub(crate) fn new(capacity: Option<Tokens>) -> Self {
         let first_belief = capacity.unwrap_or(UNKNOWN_CAPACITY);
+        let gain = if capacity.is_some() { GAIN.1 } else { GAIN.0 };
         let capacity = first_belief.as_f64();
-        Self { first_belief, capacity, sized_for: (0.0, 0.0), pool: BlockPool::new(Blocks::ZERO) }
+        Self { first_belief, gain, capacity, sized_for: (0.0, 0.0), pool: BlockPool::new(Blocks::ZERO) }
     }
 
     /// A request with this prompt was sent to the worker.
@@ -106,7 +110,7 @@ impl Shadow {
         let less = predicted - cached - slack;
         let share = (more.as_f64() - less.as_f64()) / self.capacity;
         let (least, most) = (self.first_belief.as_f64() / FARTHEST, self.first_belief.as_f64() * FARTHEST);
-        self.capacity = (self.capacity * (GAIN * share).exp()).clamp(least, most);
+        self.capacity = (self.capacity * (self.gain * share).exp()).clamp(least, most);
     }
 
     fn fit(&mut self, block_tokens: f64, events: &mut KvEvents) {
