@@ -93,7 +93,7 @@ pub struct Elsewhere {
     pub unread: u32,
     /// The uncached prompt tokens of these.
     pub queued: Tokens,
-    /// Tokens of KV state that they need at their end, what several share counted once.
+    /// Tokens of KV state that they need on average over their time, what several share counted once.
     pub active: Tokens,
     /// The same, with what they share counted for each.
     pub context: Tokens,

@@ -39,7 +39,7 @@ rivals! { sglang gie llmd dynamo lmetric lpwl preble dualmap bounded_hash }
 /// Stands before a rival's name wherever a shipped policy's could stand too.
 pub const PREFIX: &str = "rival:";
 
-/// Reads a policy as people write it: a shipped one as `cache_aware:rho=2`, a rival as `rival:dynamo:temperature=0.5`.
+/// Reads a policy as people write it: a shipped one as `cache_aware:wait=2`, a rival as `rival:dynamo:temperature=0.5`.
 /// Returns what reports call it, settings at their defaults left out, and how to build it.
 ///
 /// # Errors

@@ -72,7 +72,10 @@ pub(super) fn at_the_end(world: &World<'_>) -> Result<(), Broken> {
         if router.in_flight() > 0 {
             return left(format!("gateway {gateway} has {} bookings open", router.in_flight()));
         }
-        if let Some(view) = router.workers().find(|view| view.in_flight > 0 || view.queued.0 > 0) {
+        if let Some(view) = router
+            .workers()
+            .find(|view| view.in_flight > 0 || view.queued.0 > 0 || view.active.0 > 0 || view.context.0 > 0)
+        {
             return left(format!("gateway {gateway} counts work on {view:?}"));
         }
     }

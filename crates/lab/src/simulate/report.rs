@@ -28,7 +28,7 @@ pub struct RunReport {
     pub view_lag_s: f64,
     /// Requests sent.
     pub requests: usize,
-    /// From the first arrival to the last answer.
+    /// From the start of the run to the end of its last request.
     pub duration_s: f64,
     /// Time to first token.
     pub ttft_s: Spread,
@@ -42,11 +42,11 @@ pub struct RunReport {
     pub oracle_hit_rate: f64,
     /// What one cache of the whole fleet's size, least recently used out first, would have reached.
     pub one_lru_hit_rate: f64,
-    /// Prompt tokens computed on the busiest worker, over the mean.
+    /// Prompt tokens computed on the busiest worker, over the mean of all that were ever there.
     pub busiest_over_mean: f64,
     /// Standard deviation over mean of prompt tokens computed per worker.
     pub prefill_cv: f64,
-    /// Prompt tokens computed though some worker had held them before, per 1,000 requests.
+    /// Prompt tokens computed though somebody had sent them before, per 1,000 requests: what the oracle would have hit beyond this.
     pub recomputed_tokens_per_1000_requests: f64,
     /// Times a running request lost its memory and had to begin again.
     pub preemptions: usize,
@@ -56,7 +56,7 @@ pub struct RunReport {
     pub goodput: f64,
     /// The share of requests that were.
     pub slo_share: f64,
-    /// Where prompt tokens went, as the first gateway's router saw it when it decided.
+    /// Where prompt tokens went, as the gateways' routers saw it when they decided.
     pub fate: Fate,
     /// Prompt tokens predicted as cached minus really cached, over prompt tokens; positive where too much was hoped for.
     pub prediction_bias: f64,
@@ -64,8 +64,8 @@ pub struct RunReport {
     pub prediction_error: f64,
     /// Time to first token at 0 %, 1 % .. 100 % of the requests.
     pub ttft_quantiles_s: Vec<f64>,
-    /// Seconds from the scenario's last change until 95 % of the hit rate before its first one were reached again; none where
-    /// nothing changed in the middle of the run.
+    /// Seconds from the scenario's last change until 95 % of the hit rate in the 120 s before its first one were reached again in
+    /// some 20 s; none where nothing changed, or too near either end of the run.
     pub recovery_s: Option<f64>,
     /// What happened over time.
     pub timeline: Timeline,
@@ -84,7 +84,7 @@ pub struct Spread {
     pub p99: f64,
 }
 
-/// Shares of prompt tokens; they add up to one.
+/// Shares of prompt tokens, by what the routers believed; they add up to one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Fate {
     /// The chosen worker held them.

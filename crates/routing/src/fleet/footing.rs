@@ -20,8 +20,17 @@ pub(crate) struct Footing {
     shared: Tokens,
     /// Tokens of prompts and answers, counted for everybody.
     context: Tokens,
-    /// How many requests hold the cached prefix that ends with this block.
-    holders: HashMap<BlockHash, u32, BuildHasherDefault<AlreadyHashed>>,
+    /// Who holds the cached prefix that ends with this block.
+    prefixes: HashMap<BlockHash, Prefix, BuildHasherDefault<AlreadyHashed>>,
+}
+
+/// A cached prefix that requests in flight hold.
+#[derive(Debug)]
+struct Prefix {
+    requests: u32,
+    /// What it was counted as when the first of them came. Later ones may know it at another length: tokens per byte are
+    /// learned, and a promise reaches further than the index.
+    tokens: Tokens,
 }
 
 impl Footing {
@@ -30,11 +39,11 @@ impl Footing {
         self.context += booking.context();
         self.own += booking.context() - booking.overlap;
         let Some(end) = booking.overlap_end else { return };
-        let holders = self.holders.entry(end).or_default();
-        *holders += 1;
-        if *holders == 1 {
+        let prefix = self.prefixes.entry(end).or_insert_with(|| {
             self.shared += booking.overlap;
-        }
+            Prefix { requests: 0, tokens: booking.overlap }
+        });
+        prefix.requests += 1;
     }
 
     /// It has ended.
@@ -42,11 +51,11 @@ impl Footing {
         self.context -= booking.context();
         self.own -= booking.context() - booking.overlap;
         let Some(end) = booking.overlap_end else { return };
-        let Some(holders) = self.holders.get_mut(&end) else { return };
-        *holders -= 1;
-        if *holders == 0 {
-            self.holders.remove(&end);
-            self.shared -= booking.overlap;
+        let Some(prefix) = self.prefixes.get_mut(&end) else { return };
+        prefix.requests -= 1;
+        if prefix.requests == 0 {
+            self.shared -= prefix.tokens;
+            self.prefixes.remove(&end);
         }
     }
 
@@ -58,5 +67,50 @@ impl Footing {
     /// Tokens of KV state read, what is shared counted for everybody.
     pub(crate) const fn context(&self) -> Tokens {
         self.context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Request, WorkerId};
+    use crate::scale::Scale;
+    use crate::time::Time;
+
+    fn booking(blocks: &[BlockHash], held: usize, overlap: u32) -> Booking {
+        let request = Request { output: Tokens(2), ..Request::new(BlockHash(0), blocks) };
+        let mut booking = Booking::new(&request, &Scale::default(), WorkerId(0), Time::ZERO);
+        booking.overlaps(held, Tokens(overlap));
+        booking
+    }
+
+    fn blocks(count: u64) -> Vec<BlockHash> {
+        (1..=count).map(BlockHash).collect()
+    }
+
+    #[test]
+    fn a_prefix_that_several_hold_is_in_memory_once_and_read_by_each() {
+        let mut footing = Footing::default();
+        let one = booking(&blocks(10), 8, 128);
+        footing.add(&one);
+        footing.add(&booking(&blocks(10), 8, 128));
+        assert_eq!(footing.active(), Tokens(128 + 2 * (32 + 1)));
+        assert_eq!(footing.context(), Tokens(2 * (160 + 1)));
+        footing.remove(&one);
+        assert_eq!(footing.active(), Tokens(160 + 1));
+    }
+
+    /// Two requests found the same last block and disagreed on how long that prefix is; each left the difference behind.
+    #[test]
+    fn what_is_held_does_not_leak_when_requests_disagree_on_a_prefix() {
+        let (long, short) = (booking(&blocks(40), 10, 576), booking(&blocks(40), 10, 160));
+        for order in [[&long, &short], [&short, &long]] {
+            let mut footing = Footing::default();
+            footing.add(order[0]);
+            footing.add(order[1]);
+            footing.remove(order[0]);
+            footing.remove(order[1]);
+            assert_eq!((footing.active(), footing.context()), (Tokens(0), Tokens(0)));
+        }
     }
 }

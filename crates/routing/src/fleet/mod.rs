@@ -192,7 +192,7 @@ pub struct WorkerView {
     pub unread: u32,
     /// The uncached prompt tokens of these.
     pub queued: Tokens,
-    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known; what several
+    /// Tokens of KV state that its requests in flight need on average over their time, half of each answer; what several
     /// share counts once.
     pub active: Tokens,
     /// The same, with what they share counted for each.

@@ -14,7 +14,7 @@
 //!
 //! Affinity is priced in the unit of what it saves, so that a queue longer than the saving breaks it by itself, per request
 //! and per worker; there is no threshold on how much of a prompt must match, and no global switch. `docs/routing.md`
-//! explains each term with a worked example, and has the figures behind the defaults.
+//! explains each term with a worked example; `docs/results.md` has the figures behind the defaults.
 //!
 //! Where nothing is reused, `price` is zero, `missing` is the same everywhere, and this is least work. Equal costs go to
 //! the worker with the least recent work, then the fewest requests, then to the one chosen longest ago.

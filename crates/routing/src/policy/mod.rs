@@ -80,7 +80,7 @@ pub struct Candidate {
     pub recent: f64,
     /// The share of its cache that is in use, 0 to 1.
     pub fill: f64,
-    /// Tokens of KV state that its requests in flight need at their end, as far as their lengths are known; what several share
+    /// Tokens of KV state that its requests in flight need on average over their time, half of each answer; what several share
     /// counts once.
     pub active: Tokens,
     /// The same, with what they share counted for each.
