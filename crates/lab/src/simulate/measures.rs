@@ -167,9 +167,11 @@ fn timeline(world: &World<'_>, duration_s: f64) -> Timeline {
         }
         sums
     });
-    let mut by_arrival: Vec<Vec<&Flight>> = vec![Vec::new(); slices];
+    // What goes by arrival ends with the last one.
+    let last_arrival = world.flights.last().map_or(0.0, |flight| flight.arrived.as_secs_f64());
+    let mut by_arrival: Vec<Vec<&Flight>> = vec![Vec::new(); (last_arrival / slice_s) as usize + 1];
     for flight in &world.flights {
-        by_arrival[((flight.arrived.as_secs_f64() / slice_s) as usize).min(slices - 1)].push(flight);
+        by_arrival[(flight.arrived.as_secs_f64() / slice_s) as usize].push(flight);
     }
     let share = |tokens: fn(&Flight) -> Tokens| {
         let of_slice = move |flights: &Vec<&Flight>| {
