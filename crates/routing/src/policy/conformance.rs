@@ -1,20 +1,22 @@
 //! What every policy owes, checked for each one in the list.
 
-use warmroute_kv::{BlockHash, Tokens};
+use warmroute_kv::{BlockHash, KvEvent, Tokens};
 
 use super::{POLICIES, PolicyConfig};
 use crate::{
     Chance, Decision, Event, NoWorker, Publishes, Request, Router, Settings, Time, WorkerId, WorkerSpec,
 };
 
-fn spec() -> WorkerSpec {
-    WorkerSpec { capacity: Some(Tokens(1_000)), publishes: Publishes::Nothing }
+/// Every second worker tells what its cache does.
+fn spec(id: u32) -> WorkerSpec {
+    let publishes = if id.is_multiple_of(2) { Publishes::Nothing } else { Publishes::Events };
+    WorkerSpec { capacity: Some(Tokens(1_000)), publishes }
 }
 
 fn router(policy: PolicyConfig, workers: u32) -> Router {
     let mut router = Router::new(Settings { policy, seed: 11 });
     for id in 0..workers {
-        router.observe(Event::Joined { worker: WorkerId(id), spec: spec() }, Time::ZERO);
+        router.observe(Event::Joined { worker: WorkerId(id), spec: spec(id) }, Time::ZERO);
     }
     router
 }
@@ -37,6 +39,10 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
                     .map(|n| BlockHash(text.len() as u64 * 31 + chance.below(3) as u64 * 100 + n))
                     .collect();
                 let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+                let worker = WorkerId(chance.below(4) as u32);
+                let held = blocks[..chance.below(9)].to_vec();
+                let stored = KvEvent::Stored { parent: BlockHash(0), blocks: held };
+                router.observe(Event::Kv { worker, event: stored }, now);
                 if let Ok(decision) = router.route(&request, now) {
                     open.push(decision.booking);
                     decided.push(decision);
@@ -44,7 +50,8 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
             }
             6 => router.observe(Event::Left { worker: WorkerId(chance.below(4) as u32) }, now),
             7 => {
-                router.observe(Event::Joined { worker: WorkerId(chance.below(4) as u32), spec: spec() }, now)
+                let id = chance.below(4) as u32;
+                router.observe(Event::Joined { worker: WorkerId(id), spec: spec(id) }, now);
             }
             8 => router.observe(Event::Drained { worker: WorkerId(chance.below(4) as u32) }, now),
             _ if open.is_empty() => {}
@@ -85,10 +92,10 @@ fn every_booking_is_released_exactly_once() {
             live(&mut router, seed);
             assert_eq!(router.in_flight(), 0, "{policy} with seed {seed}");
             for worker in router.workers() {
-                let left = (worker.in_flight, worker.queued);
+                let left = [worker.queued, worker.active, worker.context];
                 assert_eq!(
-                    left,
-                    (0, Tokens(0)),
+                    (worker.in_flight, worker.unread, left),
+                    (0, 0, [Tokens(0); 3]),
                     "{policy} with seed {seed}: {:?} still counts work",
                     worker.id
                 );
