@@ -6,8 +6,9 @@ use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Time};
 
 use super::flight::Flight;
+use super::recovery::recovery_s;
 use super::report::{Fate, RunReport, Spread, Timeline};
-use super::scenario::Slo;
+use super::scenario::{Change, Slo};
 use super::world::World;
 
 /// Slices that a timeline has at most.
@@ -96,8 +97,15 @@ pub(super) fn report(world: &World<'_>) -> RunReport {
         prediction_bias: ratio(flights.iter().map(prediction_error).sum(), prompt),
         prediction_error: ratio(flights.iter().map(|flight| prediction_error(flight).abs()).sum(), prompt),
         ttft_quantiles_s: (0..=100).map(|percent| nearest_rank(&ttft, percent)).collect(),
+        recovery_s: recovery(world),
         timeline: timeline(world, duration_s),
     }
+}
+
+fn recovery(world: &World<'_>) -> Option<f64> {
+    let at = |change: &Change| change.at.as_secs_f64();
+    let changes = &world.scenario.changes;
+    recovery_s(&world.flights, changes.first().map(at)?, changes.last().map(at)?)
 }
 
 /// Tokens predicted minus tokens found; nothing for a request that never began.

@@ -11,6 +11,7 @@ mod flight;
 mod gateways;
 pub mod jobs;
 mod measures;
+mod recovery;
 pub mod report;
 mod scenario;
 pub mod show;

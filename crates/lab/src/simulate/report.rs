@@ -64,6 +64,9 @@ pub struct RunReport {
     pub prediction_error: f64,
     /// Time to first token at 0 %, 1 % .. 100 % of the requests.
     pub ttft_quantiles_s: Vec<f64>,
+    /// Seconds from the scenario's last change until 95 % of the hit rate before its first one were reached again; none where
+    /// nothing changed in the middle of the run.
+    pub recovery_s: Option<f64>,
     /// What happened over time.
     pub timeline: Timeline,
 }

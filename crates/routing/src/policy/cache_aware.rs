@@ -1,11 +1,11 @@
 //! The least cost in seconds: the wait there, what of this prompt is missing there, and what the choice costs everybody else.
 //!
 //! ```text
-//! cost = wait x before  +  (1 + behind) x missing x (1 + price x full x churn^2)  +  kappa x in flight  +  crowding
+//! cost = wait x before  +  (1 + behind x waiting) x missing x (1 + price x full x churn^2)  +  kappa x in flight  +  crowding
 //!
 //! before    seconds until this worker could tell the first token of a prompt that it holds, by its learned pace
 //! missing   seconds that it takes to read what it does not hold
-//! behind    unread prompts per worker: so many others wait for what is read now
+//! waiting   unread prompts per worker beyond the first: others that wait for whatever is read
 //! price     what an evicted token is worth: the share of tokens that are asked for again, times a strength that
 //!           follows what evictions have cost lately
 //! full      share of its cache in use;  churn: what it has read lately over the mean of all workers
@@ -32,6 +32,12 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
         about: "price of a second of waiting: whoever joins a queue makes it longer for those who come after",
     },
     OptionInfo {
+        name: "behind",
+        default: 2.0,
+        range: (0.0, 100.0),
+        about: "how much dearer reading a token becomes with each unread prompt per worker that has to wait",
+    },
+    OptionInfo {
         name: "gain",
         default: 400.0,
         range: (0.0, 1e6),
@@ -39,7 +45,7 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         name: "least",
-        default: 0.5,
+        default: 2.0,
         range: (0.0, 1e3),
         about: "strength of that price while evictions cost nothing",
     },
@@ -72,6 +78,7 @@ const MEMORY: f64 = 200.0;
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
         wait: options.get("wait"),
+        behind: options.get("behind"),
         gain: options.get("gain"),
         // Given the wrong way round, the greater one holds.
         strength: (options.get("least"), options.get("most").max(options.get("least"))),
@@ -83,6 +90,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
 
 struct CacheAware {
     wait: f64,
+    behind: f64,
     gain: f64,
     strength: (f64, f64),
     kappa: f64,
@@ -92,8 +100,8 @@ struct CacheAware {
 
 /// What a decision has in common for all workers.
 struct Fleet {
-    /// Unread prompts per worker.
-    behind: f64,
+    /// Unread prompts per worker beyond the one that each may be reading.
+    waiting: f64,
     /// Mean of what workers have read lately, in tokens.
     recent: f64,
     /// What an evicted token is worth, in tokens.
@@ -106,7 +114,7 @@ impl CacheAware {
     fn fleet(&self, among: Candidates<'_>) -> Fleet {
         let mean = |of: fn(&Candidate) -> f64| among.iter().map(of).sum::<f64>() / among.count() as f64;
         Fleet {
-            behind: mean(|candidate| f64::from(candidate.unread)),
+            waiting: (mean(|candidate| f64::from(candidate.unread)) - 1.0).max(0.0),
             recent: mean(|candidate| candidate.recent),
             price: self.reuse.share() * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1),
             stay_s: among.stay_s(),
@@ -118,7 +126,7 @@ impl CacheAware {
         let churn = if fleet.recent > 0.0 { candidate.recent / fleet.recent } else { 1.0 };
         let evicting = fleet.price * candidate.fill * churn * churn;
         self.wait * candidate.wait_s
-            + (1.0 + fleet.behind) * missing * (1.0 + evicting)
+            + (1.0 + self.behind * fleet.waiting) * missing * (1.0 + evicting)
             + self.kappa * candidate.token_s * f64::from(candidate.in_flight)
             + self.crowding * fleet.stay_s * crowded(candidate)
     }

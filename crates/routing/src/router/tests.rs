@@ -49,7 +49,7 @@ fn affinity_ends_where_the_queue_costs_more_than_the_saving() {
         stayed += 1;
     };
     // Each that waits there has 320 tokens to read, and elsewhere 960.
-    assert!((2..=6).contains(&stayed), "{stayed} waited where reading 640 tokens more elsewhere was cheaper");
+    assert!((1..=6).contains(&stayed), "{stayed} waited where reading 640 tokens more elsewhere was cheaper");
     assert_eq!(reason, Reason::Spill);
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn run(policy: &str, seed: u64) -> RunReport {
         ttft_quantiles_s: (0..=100)
             .map(|percent| ttft * (0.1 + f64::from(percent).powi(2) / 3300.0))
             .collect(),
+        recovery_s: None,
         timeline: Timeline {
             slice_s: 60.0,
             prefilled: (0..8).map(|worker| (0..10).map(|slice| 1000 * (worker + slice)).collect()).collect(),

@@ -97,7 +97,7 @@ mod tests {
             "regime workload engine_model policy seed workers cache_tokens rate view gateways view_lag_s requests \
              duration_s ttft_s e2e_s tpot_s hit_rate oracle_hit_rate one_lru_hit_rate busiest_over_mean prefill_cv \
              recomputed_tokens_per_1000_requests preemptions success_rate goodput slo_share fate prediction_bias \
-             prediction_error ttft_quantiles_s timeline"
+             prediction_error ttft_quantiles_s recovery_s timeline"
         );
     }
 }

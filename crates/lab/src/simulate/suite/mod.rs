@@ -30,6 +30,8 @@ pub struct Regime {
     pub gateways: usize,
     /// How late each of them hears of what others did.
     pub view_lag_ms: u64,
+    /// Whether fixed rules collapse here, so that ours has to be far ahead.
+    pub collapses: bool,
 }
 
 /// Eight workers that cache a million tokens each.
@@ -48,10 +50,13 @@ const STEADY: Regime = Regime {
     changes: &[],
     gateways: 1,
     view_lag_ms: 0,
+    collapses: false,
 };
 
 /// Agents on ample caches, to which something happens.
 const AGENTIC: Regime = Regime { workload: "agentic", ..STEADY };
+/// Prompts of some thousand tokens, on the caches that a model of 32 billion parameters leaves in 80 GB.
+const SMALL: Regime = Regime { fleet: TIGHT, ..STEADY };
 /// Companies with long system prompts, on caches that hold a part of them.
 const B2B: Regime = Regime { fleet: TIGHT, ..STEADY };
 
@@ -66,22 +71,30 @@ pub static REGIMES: &[Regime] = &[
         ..STEADY
     },
     Regime { name: "agentic", about: "agents in a closed loop", ..AGENTIC },
+    Regime { name: "agentic_20", about: "a fifth more agents", workload: "agentic:load=1.2", ..STEADY },
     Regime {
         name: "agentic_overload",
-        about: "a fifth more agents than the fleet can bear",
-        workload: "agentic:load=1.2",
+        about: "more agents than the caches can hold",
+        workload: "agentic:load=3,sessions=1000",
+        collapses: true,
         ..STEADY
     },
     Regime { name: "b2b_3", about: "150 long system prompts, 3 requests/s", workload: "b2b:rate=3", ..B2B },
-    Regime { name: "b2b_10", about: "the same, 10 requests/s", workload: "b2b:rate=10", ..B2B },
+    Regime {
+        name: "b2b_10",
+        about: "the same, 10 requests/s",
+        workload: "b2b:rate=10",
+        collapses: true,
+        ..B2B
+    },
     Regime { name: "b2b_30", about: "the same, 30 requests/s", workload: "b2b:rate=30", ..B2B },
     Regime { name: "b2b_60", about: "the same, 60 requests/s", workload: "b2b:rate=60", ..B2B },
-    Regime { name: "hot_prefix", about: "most requests share one prefix", workload: "hot_prefix", ..STEADY },
-    Regime { name: "zipf_08", about: "system prompts by Zipf, 0.8", workload: "zipf:skew=0.8", ..STEADY },
-    Regime { name: "zipf_10", about: "system prompts by Zipf, 1.0", workload: "zipf:skew=1.0", ..STEADY },
-    Regime { name: "zipf_12", about: "system prompts by Zipf, 1.2", workload: "zipf:skew=1.2", ..STEADY },
-    Regime { name: "chat", about: "people who chat", workload: "chat", ..STEADY },
-    Regime { name: "uniform", about: "nothing to reuse", workload: "uniform", ..STEADY },
+    Regime { name: "hot_prefix", about: "most requests share one prefix", workload: "hot_prefix", ..SMALL },
+    Regime { name: "zipf_08", about: "system prompts by Zipf, 0.8", workload: "zipf:skew=0.8", ..SMALL },
+    Regime { name: "zipf_10", about: "system prompts by Zipf, 1.0", workload: "zipf:skew=1.0", ..SMALL },
+    Regime { name: "zipf_12", about: "system prompts by Zipf, 1.2", workload: "zipf:skew=1.2", ..SMALL },
+    Regime { name: "chat", about: "people who chat", workload: "chat", ..SMALL },
+    Regime { name: "uniform", about: "nothing to reuse", workload: "uniform", ..SMALL },
     Regime { name: "join", about: "agents; a worker joins", changes: &["300s:join"], ..AGENTIC },
     Regime { name: "leave", about: "agents; a worker dies", changes: &["300s:leave:3"], ..AGENTIC },
     Regime {

@@ -3,7 +3,7 @@
 //! A promise is one entry of [`PROMISES`]. All are ratios within one setting and one set of seeds, so they hold or break
 //! whatever the scale of the model is.
 
-use super::Outcome;
+use super::{Outcome, REGIMES};
 use crate::grid::{Emphasis, Grid};
 use crate::simulate::RunReport;
 use crate::simulate::show::Section;
@@ -17,6 +17,10 @@ const P99: f64 = 1.2;
 const BUSIEST: f64 = 1.3;
 /// Mean TTFT over that of `least_loaded` where there is nothing to reuse.
 const NO_REUSE: f64 = 1.01;
+/// Mean TTFT over the best of the others, where fixed rules collapse.
+const AHEAD: f64 = 0.8;
+/// Seconds by which a later recovery counts as equal: one step of the windows it is measured with.
+const EQUAL_RECOVERY_S: f64 = 5.0;
 /// Hit rates that count as equal.
 const EQUAL_HITS: f64 = 0.01;
 /// Shares of answered requests that count as equal.
@@ -56,6 +60,16 @@ pub static PROMISES: &[Promise] = &[
         heading: "busy/mean\n<= 1.3",
         about: "the busiest worker computes at most 1.3 times the mean, where others manage that with as many hits",
         judge: busiest,
+    },
+    Promise {
+        heading: "ahead\n<= 0.8x",
+        about: "where fixed rules collapse, mean TTFT at most 0.8 times that of the best other rule",
+        judge: ahead,
+    },
+    Promise {
+        heading: "recovery\nas any",
+        about: "after a change, 95 % of the former hit rate as soon as under any policy",
+        judge: recovery,
     },
     Promise {
         heading: "no reuse\n<= 1.01x",
@@ -134,6 +148,26 @@ fn busiest(outcome: &Outcome<'_>, ours: &Row<'_>) -> Option<Judgement> {
     Some(Judgement { kept, figure: format!("{:.2}", busy(ours)), against })
 }
 
+fn ahead(outcome: &Outcome<'_>, ours: &Row<'_>) -> Option<Judgement> {
+    let regime = REGIMES.iter().find(|regime| regime.name == outcome.regime)?;
+    let mean = |row: &Row<'_>| row.figure(|run| run.ttft_s.mean).mean;
+    let others = outcome.group.rows.iter().filter(|row| row.policy != ours.policy);
+    let best = others.min_by(|one, other| mean(one).total_cmp(&mean(other)))?;
+    regime.collapses.then(|| within(mean(ours) / mean(best), AHEAD, best.policy))
+}
+
+/// A policy that never recovered counts as infinitely late; one that had nothing to recover is no measure.
+fn recovery(outcome: &Outcome<'_>, ours: &Row<'_>) -> Option<Judgement> {
+    let changed = ours.runs.iter().any(|run| run.recovery_s.is_some());
+    let seconds = |row: &Row<'_>| row.figure(|run| run.recovery_s.unwrap_or_default()).mean;
+    let soonest = outcome.group.rows.iter().min_by(|one, other| seconds(one).total_cmp(&seconds(other)))?;
+    changed.then(|| Judgement {
+        kept: seconds(ours) <= seconds(soonest) + EQUAL_RECOVERY_S,
+        figure: format!("{:.0} s", seconds(ours)),
+        against: format!(" against {:.0} s of {}", seconds(soonest), soonest.policy),
+    })
+}
+
 fn no_reuse(outcome: &Outcome<'_>, ours: &Row<'_>) -> Option<Judgement> {
     let plain = outcome.group.row("least_loaded")?;
     let reusable = ours.figure(|run| run.oracle_hit_rate).mean;
@@ -175,7 +209,9 @@ mod tests {
         assert_eq!(verdicts.section.sentences, ["4 of 4 promises kept."]);
         let text = verdicts.section.render(Form::Markdown);
         assert!(
-            text.contains("| chat | h100 | 1.000x kept | 1.000x kept | 1.20 kept | - | 100.0% kept |"),
+            text.contains(
+                "| chat | h100 | 1.000x kept | 1.000x kept | 1.20 kept | - | - | - | 100.0% kept |"
+            ),
             "{text}"
         );
     }
@@ -184,18 +220,20 @@ mod tests {
     fn every_promise_can_be_broken() {
         let best = with("least_loaded", |run| {
             (run.ttft_s.mean, run.ttft_s.p99, run.hit_rate, run.oracle_hit_rate) = (0.4, 1.0, 0.0, 0.0);
+            run.recovery_s = Some(0.0);
         });
         let ours = with("cache_aware", |run| {
             (run.busiest_over_mean, run.hit_rate, run.oracle_hit_rate, run.success_rate) =
                 (1.5, 0.0, 0.0, 0.995);
+            run.recovery_s = Some(60.0);
         });
-        let verdicts = verdicts(&[best, ours]);
+        let verdicts = judge(&Outcome::all("agentic_overload", &[best, ours]));
         assert_eq!(verdicts.broken.len(), PROMISES.len(), "{:?}", verdicts.broken);
         assert_eq!(
             verdicts.broken[0],
-            "chat, h100 engines: 1.275x of least_loaded; promised: mean TTFT at most 1.03 times the best"
+            "agentic_overload, h100 engines: 1.275x of least_loaded; promised: mean TTFT at most 1.03 times the best"
         );
-        assert_eq!(verdicts.section.sentences[0], "0 of 5 promises kept.");
+        assert_eq!(verdicts.section.sentences[0], "0 of 7 promises kept.");
     }
 
     #[test]
