@@ -232,8 +232,9 @@ fn all(criterion: &mut Criterion) {
     table();
     let mut group = criterion.benchmark_group("decision");
     for fleet in &FLEETS {
-        let mut world = World::warm(fleet);
+        let mut world = None;
         group.bench_function(fleet.name(), |bencher| {
+            let world = world.get_or_insert_with(|| World::warm(fleet));
             bencher.iter_custom(|rounds| (0..rounds).map(|_| world.next()).sum());
         });
     }
