@@ -92,7 +92,9 @@ impl Worker {
 
     /// What a new request's first token would wait for, its own prompt not counted.
     pub(crate) fn ahead(&self, pace: &Pace, now: Time) -> Work {
-        let own = self.backlog.remaining(now, pace.token_s() * self.slower);
+        // Most workers have nothing to read: they need not be asked what the clock says of it.
+        let busy = self.backlog.prompts() > 0;
+        let own = if busy { self.backlog.remaining(now, pace.token_s() * self.slower) } else { 0.0 };
         Work {
             tokens: own + self.elsewhere.queued.as_f64(),
             context: (self.footing.context() + self.elsewhere.context).as_f64(),
