@@ -22,6 +22,10 @@ lint:
 bench-index *arguments:
     cargo bench --package warmroute-routing --bench index -- {{ arguments }}
 
+# Whole decisions and what is told between them, in nanoseconds: half of them, and all but one in a hundred, take no longer.
+bench-decision *arguments:
+    cargo bench --package warmroute-routing --bench decision -- {{ arguments }}
+
 # The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}

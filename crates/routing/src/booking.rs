@@ -1,12 +1,12 @@
 //! The work that is under way: one booking per request, from its decision to its end, released exactly once.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasherDefault;
 
 use warmroute_kv::{BlockHash, Tokens};
 
 use crate::fleet::Work;
-use crate::request::{BookingId, Request, Unit, WorkerId};
+use crate::request::{BookingId, NumberHasher, Request, Unit, WorkerId};
 use crate::scale::Scale;
 use crate::shadow::Footprint;
 use crate::time::Time;
@@ -103,7 +103,7 @@ impl Booking {
 /// All bookings. A name is given once and never again, so that a late or doubled end finds nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Bookings {
-    open: HashMap<BookingId, Booking, BuildHasherDefault<DefaultHasher>>,
+    open: HashMap<BookingId, Booking, BuildHasherDefault<NumberHasher>>,
     next: u64,
 }
 

@@ -43,7 +43,9 @@ impl Ghost {
             self.younger.insert(*name(mark));
         }
         if self.younger.len() > most / 2 {
-            self.elder = std::mem::take(&mut self.younger);
+            // The elder's memory is used again: growing into it would take some decision a millisecond.
+            std::mem::swap(&mut self.elder, &mut self.younger);
+            self.younger.clear();
         }
         RULER.blocks(known)
     }

@@ -1,6 +1,7 @@
 //! What is asked of the router and what it answers.
 
 use std::fmt;
+use std::hash::Hasher;
 
 use warmroute_kv::{BlockHash, Tokens};
 
@@ -149,4 +150,27 @@ pub enum NoWorker {
     /// All workers are finishing what they have and take no more.
     #[error("every worker is draining; hint: wait until one is back or add another")]
     Draining,
+}
+
+/// Spreads the numbers of workers and bookings over a hash map. Our own drivers and the router give them, so nobody can choose
+/// them to collide.
+#[derive(Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }

@@ -31,9 +31,15 @@ impl Ruler {
     }
 }
 
-/// How many of `0..count` satisfy `known`, where all that do come first.
+/// How many of `0..count` satisfy `known`, where all that do come first. All or none, which is what mostly is, is found at once.
 pub(crate) fn partition(count: usize, known: impl Fn(usize) -> bool) -> usize {
-    let (mut below, mut above) = (0, count);
+    if count == 0 || !known(0) {
+        return 0;
+    }
+    if known(count - 1) {
+        return count;
+    }
+    let (mut below, mut above) = (1, count - 1);
     while below < above {
         let middle = below.midpoint(above);
         if known(middle) {

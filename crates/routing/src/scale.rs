@@ -83,15 +83,29 @@ impl Scale {
         rounded(request.prompt as f64 * self.tokens_per(request.unit))
     }
 
-    /// Tokens in `blocks` of the request's blocks.
-    pub(crate) fn blocks(&self, request: &Request<'_>, blocks: usize) -> Tokens {
-        rounded((blocks * request.block) as f64 * self.tokens_per(request.unit))
+    /// How to measure in the request's blocks.
+    pub(crate) fn block(&self, request: &Request<'_>) -> Block {
+        Block { length: request.block, tokens_per: self.tokens_per(request.unit) }
+    }
+}
+
+/// One request's blocks, by the estimate of the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    length: usize,
+    tokens_per: f64,
+}
+
+impl Block {
+    /// Tokens in so many of them.
+    pub(crate) fn tokens(self, blocks: usize) -> Tokens {
+        rounded((blocks * self.length) as f64 * self.tokens_per)
     }
 }
 
 fn rounded(tokens: f64) -> Tokens {
-    // `as` saturates, which is what an absurd estimate deserves.
-    Tokens(tokens.round() as u32)
+    // `as` saturates, which is what an absurd estimate deserves. It also rounds down, in one instruction where `round` is a call.
+    Tokens((tokens + 0.5) as u32)
 }
 
 #[cfg(test)]

@@ -222,9 +222,16 @@ impl<C: PartialEq> BlockPool<C> {
         C: 'a,
         'a: 's,
     {
-        let mut parent = None;
+        let mut parent: Option<Slot> = None;
+        // Blocks that came in together mostly lie side by side, forwards or, where others were evicted for them, backwards.
+        // To compare a name there is cheaper than to search for it.
+        let mut step = 1;
         chain.into_iter().map_while(move |(hash, content)| {
-            let slot = self.index.get(&hash).copied().filter(|slot| self.is(*slot, content, parent))?;
+            let near = parent.map(|before| Slot(before.0.wrapping_add(step)));
+            let near = near.filter(|slot| self.is_named(*slot, hash) && self.is(*slot, content, parent));
+            let found = || self.index.get(&hash).copied().filter(|slot| self.is(*slot, content, parent));
+            let slot = near.or_else(found)?;
+            step = parent.map_or(step, |before| slot.0.wrapping_sub(before.0));
             parent = Some(slot);
             Some(slot)
         })
@@ -232,6 +239,12 @@ impl<C: PartialEq> BlockPool<C> {
 
     fn shared(&self, slot: Slot) -> Option<&Shared<C>> {
         self.entries[slot.index()].shared.as_ref()
+    }
+
+    /// Whether this, which may be no slot at all, is where the index has `hash`.
+    fn is_named(&self, slot: Slot, hash: BlockHash) -> bool {
+        let block = self.entries.get(slot.index()).and_then(|entry| entry.shared.as_ref());
+        block.is_some_and(|block| block.hash == hash && block.generation == self.generation)
     }
 
     fn is(&self, slot: Slot, content: &C, parent: Option<Slot>) -> bool {
@@ -294,15 +307,22 @@ impl BlockPool<()> {
     ///
     /// A prompt larger than the pool leaves only as much of its beginning as there is room for.
     pub fn touch(&mut self, root: BlockHash, chain: &[BlockHash], events: &mut KvEvents) -> usize {
-        let mut lease = self.begin(root, chain.iter().map(|hash| (*hash, &())));
-        let found = lease.slots.len();
-        let missing = &chain[found..];
+        let slots: Vec<Slot> = self.walk(chain.iter().map(|hash| (*hash, &()))).collect();
+        let found = slots.len();
+        // A lease, but for its found blocks: those that nobody else holds are not pinned one by one but taken as they stand,
+        // so that they are not evicted meanwhile, and put back as the newest.
+        let idle = slots.iter().filter(|slot| self.entries[slot.index()].pins == 0);
+        let sections = self.idle.sections(idle.map(|slot| slot.0));
+        sections.iter().for_each(|section| self.idle.cut(*section));
+        let (missing, last) = (&chain[found..], found.checked_sub(1).map_or(root, |last| chain[last]));
+        let mut lease = Lease::new(slots, root, last, self.generation);
         let room = missing.len().min(self.available().get());
         self.grow(&mut lease, room, events).expect("no more was asked for than is available");
         for hash in &missing[..room] {
             self.seal(&mut lease, *hash, (), events);
         }
-        self.release(lease);
+        lease.slots.drain(found..).rev().for_each(|slot| self.unpin(slot));
+        sections.into_iter().rev().for_each(|section| self.idle.append(section));
         found
     }
 }

@@ -1,5 +1,6 @@
 //! Slots in the order in which they were last let go: a doubly linked list threaded through a vector, so that taking
-//! a slot from the middle, which every hit does, costs the same few writes as taking the oldest.
+//! a slot from the middle, which every hit does, costs the same few writes as taking the oldest. A prompt's blocks are let go
+//! together and so stand together: those of a whole prompt can be moved as a few sections.
 
 /// The list. Slots are plain indices here; each is in the list at most once.
 #[derive(Debug, Default)]
@@ -7,6 +8,14 @@ pub(super) struct Recency {
     links: Vec<Link>,
     oldest: Option<u32>,
     newest: Option<u32>,
+    length: usize,
+}
+
+/// Some of the list's slots, each linked to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Section {
+    oldest: u32,
+    newest: u32,
     length: usize,
 }
 
@@ -40,9 +49,42 @@ impl Recency {
         self.length += 1;
     }
 
+    /// The sections that `slots` make up, newest slot first; all are in the list.
+    pub(super) fn sections(&self, slots: impl Iterator<Item = u32>) -> Vec<Section> {
+        let mut sections: Vec<Section> = Vec::new();
+        for slot in slots {
+            match sections.last_mut() {
+                Some(section) if self.links[section.oldest as usize].older == Some(slot) => {
+                    section.oldest = slot;
+                    section.length += 1;
+                }
+                _ => sections.push(Section { oldest: slot, newest: slot, length: 1 }),
+            }
+        }
+        sections
+    }
+
+    /// Puts what was [cut](Self::cut) back, at the newest end.
+    pub(super) fn append(&mut self, section: Section) {
+        let Section { oldest, newest, length } = section;
+        self.links[oldest as usize].older = self.newest;
+        self.links[newest as usize].newer = None;
+        match self.newest.replace(newest) {
+            Some(before) => self.links[before as usize].newer = Some(oldest),
+            None => self.oldest = Some(oldest),
+        }
+        self.length += length;
+    }
+
     /// Takes a slot that is in the list out of it.
     pub(super) fn remove(&mut self, slot: u32) {
-        let Link { older, newer } = std::mem::take(&mut self.links[slot as usize]);
+        self.cut(Section { oldest: slot, newest: slot, length: 1 });
+    }
+
+    /// Takes a section of the list out of it.
+    pub(super) fn cut(&mut self, section: Section) {
+        let older = self.links[section.oldest as usize].older;
+        let newer = self.links[section.newest as usize].newer;
         match older {
             Some(older) => self.links[older as usize].newer = newer,
             None => self.oldest = newer,
@@ -51,7 +93,7 @@ impl Recency {
             Some(newer) => self.links[newer as usize].older = older,
             None => self.newest = older,
         }
-        self.length -= 1;
+        self.length -= section.length;
     }
 }
 
@@ -77,6 +119,15 @@ mod tests {
                 prop_assert_eq!(list.len(), naive.len());
                 prop_assert_eq!(list.oldest(), naive.first().copied());
             }
+            // Some are taken out, in sections, and put back as the newest.
+            let moved: Vec<u32> = naive.iter().copied().filter(|slot| slot % 3 > 0).collect();
+            let sections = list.sections(moved.iter().rev().copied());
+            sections.iter().for_each(|section| list.cut(*section));
+            prop_assert_eq!(list.len(), naive.len() - moved.len());
+            sections.iter().rev().for_each(|section| list.append(*section));
+            naive.retain(|slot| slot % 3 == 0);
+            naive.extend(moved);
+            prop_assert_eq!(list.len(), naive.len());
             while let Some(oldest) = list.oldest() {
                 prop_assert_eq!(oldest, naive.remove(0));
                 list.remove(oldest);

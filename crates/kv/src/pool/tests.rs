@@ -305,6 +305,40 @@ proptest! {
         prop_assert_eq!(world.pool.available(), Blocks::of(CAPACITY));
     }
 
+    /// Whoever else holds what.
+    #[test]
+    fn to_touch_is_to_hold_a_lease_for_a_moment(
+        prompts in proptest::collection::vec((proptest::collection::vec(0_u8..3, 1..12), 0_usize..9), 1..80),
+    ) {
+        let mut pools = [BlockPool::new(Blocks(20)), BlockPool::new(Blocks(20))];
+        let mut told = [Vec::new(), Vec::new()];
+        let mut held: [Option<Lease>; 2] = [None, None];
+        for (prompt, held_blocks) in prompts {
+            let chain: Vec<_> = crate::text_chain(ROOT, &prompt, 1).collect();
+            let blocks = || chain.iter().map(|hash| (*hash, &()));
+            for ((pool, events), held) in pools.iter_mut().zip(&mut told).zip(&mut held) {
+                held.take().into_iter().for_each(|lease| pool.release(lease));
+                if held_blocks < 4 {
+                    *held = Some(pool.begin(ROOT, blocks().take(held_blocks)));
+                }
+                if held_blocks == 8 {
+                    pool.clear(events);
+                }
+            }
+            let [touched, leased] = &mut pools;
+            let found = touched.touch(ROOT, &chain, &mut told[0]);
+            let mut lease = leased.begin(ROOT, blocks());
+            prop_assert_eq!(lease.len(), found);
+            let room = (chain.len() - found).min(leased.available().get());
+            leased.grow(&mut lease, room, &mut told[1]).unwrap();
+            for hash in &chain[found..found + room] {
+                leased.seal(&mut lease, *hash, (), &mut told[1]);
+            }
+            leased.release(lease);
+            prop_assert_eq!(&told[0], &told[1]);
+        }
+    }
+
     #[test]
     fn a_shadow_never_outgrows_its_bound(
         prompts in proptest::collection::vec((proptest::collection::vec(0_u8..3, 1..12), 0_u32..20), 1..60),

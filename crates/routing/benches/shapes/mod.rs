@@ -95,26 +95,28 @@ impl Load {
     }
 }
 
-/// Half of them ask for a stored sequence, a quarter for the first `shared` blocks of one and then something new, and
-/// a quarter for nothing that is stored.
+/// The first `count` queries.
 pub(crate) fn queries(
     stores: &[Sequence],
     count: u64,
     shared: impl Fn(&Sequence) -> usize,
 ) -> Vec<Vec<BlockHash>> {
-    let query = |number: u64| {
-        let store = &stores[pick("query", number, stores.len() as u64) as usize];
-        let hit = match pick("kind", number, 4) {
-            0 => shared(store),
-            1 => 0,
-            _ => store.blocks.len(),
-        };
-        let mut blocks = store.blocks[..hit].to_vec();
-        let parent = blocks.last().copied().unwrap_or(ROOT);
-        blocks.extend(chain(parent, number | 1 << 60, (store.blocks.len() - hit) as u64));
-        blocks
+    (0..count).map(|number| query(stores, number, &shared)).collect()
+}
+
+/// Half of all queries ask for a stored sequence, a quarter for the first `shared` blocks of one and then something new,
+/// and a quarter for nothing that is stored.
+pub(crate) fn query(stores: &[Sequence], number: u64, shared: impl Fn(&Sequence) -> usize) -> Vec<BlockHash> {
+    let store = &stores[pick("query", number, stores.len() as u64) as usize];
+    let hit = match pick("kind", number, 4) {
+        0 => shared(store),
+        1 => 0,
+        _ => store.blocks.len(),
     };
-    (0..count).map(query).collect()
+    let mut blocks = store.blocks[..hit].to_vec();
+    let parent = blocks.last().copied().unwrap_or(ROOT);
+    blocks.extend(chain(parent, number | 1 << 60, (store.blocks.len() - hit) as u64));
+    blocks
 }
 
 /// `count` blocks behind `parent` that only `seed` has.

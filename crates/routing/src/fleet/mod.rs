@@ -1,26 +1,24 @@
 //! The workers: who takes requests, and what each has to do.
 
 mod backlog;
+mod decay;
 mod footing;
 mod pace;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use warmroute_kv::Tokens;
 
 pub(crate) use self::backlog::{Backlog, Unread};
+pub(crate) use self::decay::Decay;
 pub(crate) use self::footing::Footing;
 pub(crate) use self::pace::{Pace, Slowness, Work};
 use crate::booking::Booking;
 use crate::event::{Elsewhere, Publishes, WorkerSpec};
+use crate::index::Slot;
 use crate::request::{BookingId, WorkerId};
 use crate::shadow::Shadow;
 use crate::time::Time;
-
-/// Work done longer ago than this counts half. Long enough to tell who has been busy between two turns of a
-/// conversation, short enough to forget a rush before the next.
-const HALF_LIFE: Duration = Duration::from_secs(60);
 
 /// Of the time that a first token takes whatever its prompt, so much is the prompt's own step; the rest is the wait for the step
 /// under way, which a prompt behind it does not wait for again.
@@ -47,15 +45,19 @@ pub(crate) struct Worker {
     pub(crate) footing: Footing,
     /// What other gateways have under way on it, as last heard.
     pub(crate) elsewhere: Elsewhere,
-    /// How much slower it reads than the fleet.
-    pub(crate) slowness: Slowness,
-    /// Uncached prompt tokens given to it lately.
-    pub(crate) recent: Decayed,
+    slowness: Slowness,
+    /// How many times as long as the fleet it takes to read: what `slowness` says, worked out when it learns.
+    pub(crate) slower: f64,
+    /// Uncached prompt tokens given to it lately, in the unit of the fleet's [`Decay`].
+    pub(crate) recent: f64,
     /// Uncached prompt tokens given to it since its cache was last empty.
     pub(crate) given: f64,
     /// The number of the decision that chose it last; 0 if none did.
     pub(crate) last_chosen: u64,
-    pub(crate) shadow: Option<Shadow>,
+    /// On the heap, so that a survey steps over small accounts.
+    pub(crate) shadow: Option<Box<Shadow>>,
+    /// Where the index has it, if it holds anything.
+    pub(crate) slot: Option<Slot>,
     /// Prompt tokens believed cached, of the requests that reported what really was.
     pub(crate) predicted: u64,
     /// Prompt tokens reported cached.
@@ -72,10 +74,12 @@ impl Worker {
             footing: Footing::default(),
             elsewhere: Elsewhere::default(),
             slowness: Slowness::default(),
-            recent: Decayed::default(),
+            slower: Slowness::default().ratio(),
+            recent: 0.0,
             given: 0.0,
             last_chosen: 0,
             shadow: None,
+            slot: None,
             predicted: 0,
             reported: 0,
         }
@@ -83,12 +87,14 @@ impl Worker {
 
     /// Tokens that its cache holds, as far as is known: corrected by what it reports, where it has a shadow.
     pub(crate) fn capacity(&self) -> Option<Tokens> {
-        self.shadow.as_ref().map(Shadow::capacity).or(self.spec.capacity)
+        self.shadow.as_ref().map(|shadow| shadow.capacity()).or(self.spec.capacity)
     }
 
     /// What a new request's first token would wait for, its own prompt not counted.
     pub(crate) fn ahead(&self, pace: &Pace, now: Time) -> Work {
-        let own = self.backlog.remaining(now, pace.token_s() * self.slowness.ratio());
+        // Most workers have nothing to read: they need not be asked what the clock says of it.
+        let busy = self.backlog.prompts() > 0;
+        let own = if busy { self.backlog.remaining(now, pace.token_s() * self.slower) } else { 0.0 };
         Work {
             tokens: own + self.elsewhere.queued.as_f64(),
             context: (self.footing.context() + self.elsewhere.context).as_f64(),
@@ -100,12 +106,17 @@ impl Worker {
         let uncached = booking.uncached();
         let alone = Work { tokens: uncached.as_f64(), context: booking.work.context };
         let own_s = pace.token_s() * uncached.as_f64();
-        let takes_s = (own_s + FIXED_SHARE * (pace.seconds(alone) - own_s)) * self.slowness.ratio();
+        let takes_s = (own_s + FIXED_SHARE * (pace.seconds(alone) - own_s)) * self.slower;
         self.in_flight += 1;
         self.footing.add(booking);
         self.backlog.push(Unread { booking: id, uncached, takes_s, tells: booking.tells }, now);
-        self.recent.add(uncached.as_f64(), now);
         self.given += uncached.as_f64();
+    }
+
+    /// A first token took so long, and should have taken `expected` seconds.
+    pub(crate) fn learn(&mut self, expected: f64, took: Duration) {
+        self.slowness.learn(expected, took);
+        self.slower = self.slowness.ratio();
     }
 
     /// Gives up the work of a request, its prompt included if it was still to be read.
@@ -117,60 +128,89 @@ impl Worker {
     }
 }
 
-/// The fleet, in order of the workers' ids.
+/// The fleet. A vector, since every decision walks over all of it and workers seldom come and go.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    workers: BTreeMap<WorkerId, Worker>,
+    /// In order of their ids.
+    workers: Vec<(WorkerId, Worker)>,
+    /// What `Worker::recent` is measured by.
+    decay: Decay,
 }
 
 impl Fleet {
     /// A worker is (back) up, with an empty cache. What is booked on it stays booked.
     pub(crate) fn join(&mut self, id: WorkerId, spec: WorkerSpec) {
-        let worker = self.workers.entry(id).or_insert_with(|| Worker::new(spec));
+        let place = self.place(id).unwrap_or_else(|place| {
+            self.workers.insert(place, (id, Worker::new(spec)));
+            place
+        });
+        let worker = &mut self.workers[place].1;
         worker.spec = spec;
         worker.state = State::Up;
         worker.given = 0.0;
-        worker.shadow = (spec.publishes == Publishes::Nothing).then(|| Shadow::new(spec.capacity));
+        worker.slot = None;
+        let guessed = spec.publishes == Publishes::Nothing;
+        worker.shadow = guessed.then(|| Box::new(Shadow::new(spec.capacity)));
     }
 
     pub(crate) fn leave(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
+        if let Some(worker) = self.get_mut(id) {
             worker.state = State::Gone;
             worker.shadow = None;
+            worker.slot = None;
             worker.elsewhere = Elsewhere::default();
             self.bury(id);
         }
     }
 
     pub(crate) fn drain(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.state == State::Up) {
+        if let Some(worker) = self.get_mut(id).filter(|worker| worker.state == State::Up) {
             worker.state = State::Draining;
         }
     }
 
     /// Drops the account of a worker that is gone and has nothing booked.
     pub(crate) fn bury(&mut self, id: WorkerId) {
-        let ended = |worker: &Worker| worker.state == State::Gone && worker.in_flight == 0;
-        if self.workers.get(&id).is_some_and(ended) {
-            self.workers.remove(&id);
+        let Ok(place) = self.place(id) else { return };
+        let worker = &self.workers[place].1;
+        if worker.state == State::Gone && worker.in_flight == 0 {
+            self.workers.remove(place);
         }
     }
 
     pub(crate) fn get(&self, id: WorkerId) -> Option<&Worker> {
-        self.workers.get(&id)
+        self.place(id).ok().map(|place| &self.workers[place].1)
     }
 
     pub(crate) fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(&id)
+        self.place(id).ok().map(|place| &mut self.workers[place].1)
+    }
+
+    /// Where a worker is, or would be. Drivers number workers from zero, so it mostly is where its number says.
+    fn place(&self, id: WorkerId) -> Result<usize, usize> {
+        let likely = id.0 as usize;
+        if self.workers.get(likely).is_some_and(|(other, _)| *other == id) {
+            return Ok(likely);
+        }
+        self.workers.binary_search_by_key(&id, |(other, _)| *other)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.workers.iter().map(|(id, worker)| (*id, worker))
     }
 
+    /// What a token counts in `Worker::recent` if it is given to somebody now.
+    pub(crate) fn weight(&mut self, now: Time) -> f64 {
+        let faded = self.decay.rebase(now);
+        if faded < 1.0 {
+            self.workers.iter_mut().for_each(|(_, worker)| worker.recent *= faded);
+        }
+        self.decay.weight(now)
+    }
+
     /// Tokens that the caches of all workers hold, as far as is known.
     pub(crate) fn capacity(&self) -> Tokens {
-        self.workers.values().filter_map(Worker::capacity).sum()
+        self.iter().filter_map(|(_, worker)| worker.capacity()).sum()
     }
 
     /// The workers that take requests.
@@ -209,35 +249,9 @@ pub struct WorkerView {
     pub reported_tokens: u64,
 }
 
-/// A sum that forgets: what was added a half-life ago counts half.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Decayed {
-    sum: f64,
-    at: Time,
-}
-
-impl Decayed {
-    pub(crate) fn add(&mut self, amount: f64, now: Time) {
-        self.sum = self.at(now) + amount;
-        self.at = now;
-    }
-
-    pub(crate) fn at(&self, now: Time) -> f64 {
-        self.sum * (-now.since(self.at).div_duration_f64(HALF_LIFE)).exp2()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn work_of_a_half_life_ago_counts_half() {
-        let mut recent = Decayed::default();
-        recent.add(100.0, Time::ZERO);
-        recent.add(10.0, Time::ZERO + HALF_LIFE);
-        assert!((recent.at(Time::ZERO + HALF_LIFE * 2) - 30.0).abs() < 1e-9);
-    }
 
     #[test]
     fn a_worker_that_left_is_forgotten_with_its_last_request() {

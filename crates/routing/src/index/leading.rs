@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::holders::{Holders, slots};
-use super::workers::Workers;
+use super::workers::{Slot, Workers};
 use crate::request::WorkerId;
 
 /// How many leading blocks of one prompt each worker holds. Filled by [`Index::leading`](super::Index::leading), which
@@ -29,7 +29,12 @@ pub struct Leading {
 impl Leading {
     /// How many leading blocks `worker` holds.
     pub fn depth_of(&self, worker: WorkerId) -> usize {
-        self.workers.slot(worker).map_or(0, |slot| self.depths[slot.0 as usize] as usize)
+        self.workers.slot(worker).map_or(0, |slot| self.depth_in(slot))
+    }
+
+    /// How many leading blocks the worker in this slot holds, which it has had since before the lookup.
+    pub(crate) fn depth_in(&self, slot: Slot) -> usize {
+        self.depths[slot.0 as usize] as usize
     }
 
     /// The largest depth of all.
@@ -98,6 +103,6 @@ impl Leading {
     }
 }
 
-fn slots_of(words: &[u64]) -> impl Iterator<Item = super::workers::Slot> {
+fn slots_of(words: &[u64]) -> impl Iterator<Item = Slot> {
     words.iter().enumerate().flat_map(|(index, word)| slots(index, *word))
 }

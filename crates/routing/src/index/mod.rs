@@ -29,7 +29,8 @@ use warmroute_kv::{BlockHash, Blocks, KvEvent};
 use self::coverage::Coverage;
 pub use self::leading::Leading;
 use self::run::RunId;
-use self::workers::{Slot, Workers};
+pub(crate) use self::workers::Slot;
+use self::workers::Workers;
 use crate::request::WorkerId;
 
 /// The fleet's caches, as told.
@@ -54,7 +55,18 @@ impl Index {
 
     /// How many blocks one worker holds.
     pub fn held_by(&self, worker: WorkerId) -> Blocks {
-        Blocks(self.workers.slot(worker).map_or(0, |slot| self.held[slot.0 as usize]))
+        self.slot_of(worker).map_or(Blocks::ZERO, |slot| self.held_in(slot))
+    }
+
+    /// Where `worker` is among those that hold something: for whoever asks about it often. It has its slot until it is
+    /// forgotten.
+    pub(crate) fn slot_of(&self, worker: WorkerId) -> Option<Slot> {
+        self.workers.slot(worker)
+    }
+
+    /// How many blocks the worker in this slot holds.
+    pub(crate) fn held_in(&self, slot: Slot) -> Blocks {
+        Blocks(self.held[slot.0 as usize])
     }
 
     /// About the bytes of heap in use, as asked of the allocator. Costs no walk over the blocks.

@@ -4,18 +4,18 @@
 //! every lookup.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
-use crate::request::WorkerId;
+use crate::request::{NumberHasher, WorkerId};
 
 /// A worker's number within the index. Reused when its worker is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(pub(super) u32);
+pub(crate) struct Slot(pub(super) u32);
 
 /// Who has which slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Workers {
-    slots: HashMap<WorkerId, u32, BuildHasherDefault<IdHasher>>,
+    slots: HashMap<WorkerId, u32, BuildHasherDefault<NumberHasher>>,
     /// By slot; a vacant slot keeps its last worker.
     ids: Vec<WorkerId>,
     vacant: Vec<u32>,
@@ -60,23 +60,5 @@ impl Workers {
     pub(super) fn bytes(&self) -> usize {
         let slots = self.slots.capacity() * (size_of::<(WorkerId, u32)>() + 1);
         slots + (self.ids.capacity() + self.vacant.capacity()) * size_of::<u32>()
-    }
-}
-
-/// Spreads a worker's number over a hash map. Numbers are given by our own drivers, so nobody can choose them to collide.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }

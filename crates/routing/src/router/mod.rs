@@ -172,9 +172,9 @@ impl Router {
             queued: worker.backlog.total(),
             active: worker.footing.active(),
             context: worker.footing.context(),
-            token_s: self.pace.token_s() * worker.slowness.ratio(),
+            token_s: self.pace.token_s() * worker.slower,
             capacity: worker.capacity(),
-            fill: self.fill(id, worker, None),
+            fill: self.fill(worker, None),
             predicted_tokens: worker.predicted,
             reported_tokens: worker.reported,
         })
@@ -194,11 +194,12 @@ impl Router {
 
     fn place(&mut self, id: BookingId, mut booking: Booking, now: Time) {
         self.decisions += 1;
-        let at = booking.worker;
+        let (at, weight) = (booking.worker, self.fleet.weight(now));
         if let Some(worker) = self.fleet.get_mut(at) {
             let ahead = worker.ahead(&self.pace, now);
             booking.work = Work { tokens: ahead.tokens + booking.uncached().as_f64(), ..ahead };
             worker.book(id, &booking, &self.pace, now);
+            worker.recent += booking.uncached().as_f64() * weight;
             worker.last_chosen = self.decisions;
             match &mut worker.shadow {
                 Some(shadow) => shadow.sent(booking.footprint(), &mut self.events),
@@ -222,7 +223,7 @@ impl Router {
         let (work, took) = (booking.work, now.since(booking.since));
         let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
         worker.backlog.remove(id, now);
-        worker.slowness.learn(self.pace.seconds(work), took);
+        worker.learn(self.pace.seconds(work), took);
         self.pace.learn(work, took);
     }
 
@@ -274,8 +275,14 @@ impl Router {
 
     /// What a shadow did goes the same way as what a worker tells.
     fn drain_shadow(&mut self, worker: WorkerId) {
+        if self.events.is_empty() {
+            return;
+        }
         for event in self.events.drain(..) {
             self.index.apply(worker, &event);
+        }
+        if let Some(account) = self.fleet.get_mut(worker) {
+            account.slot = self.index.slot_of(worker);
         }
     }
 
@@ -286,6 +293,7 @@ impl Router {
             account.given = 0.0;
         }
         self.index.apply(worker, event);
+        account.slot = self.index.slot_of(worker);
     }
 }
 
