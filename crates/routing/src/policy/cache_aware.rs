@@ -45,13 +45,13 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         name: "least",
-        default: 2.0,
+        default: 4.0,
         range: (0.0, 1e3),
         about: "strength of that price while evictions cost nothing",
     },
     OptionInfo {
         name: "most",
-        default: 4.0,
+        default: 8.0,
         range: (0.0, 1e3),
         about: "strength of that price however much evictions cost",
     },
