@@ -1,6 +1,6 @@
 //! Lists in one flag, whose members may have options with commas of their own.
 
-/// Cuts `random,prefix_hash:chars=20,cache_aware:rho=1,kappa=50` into its members. A comma separates members and also a
+/// Cuts `random,prefix_hash:chars=20,cache_aware:wait=1,kappa=50` into its members. A comma separates members and also a
 /// member's options, so a piece like `kappa=50`, which names nobody, belongs to the member before it.
 pub(crate) fn members(text: &str) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
@@ -23,7 +23,7 @@ mod tests {
     #[test]
     fn options_stay_with_their_member() {
         assert_eq!(members("random,cache_aware"), ["random", "cache_aware"]);
-        assert_eq!(members("cache_aware:rho=1,kappa=50"), ["cache_aware:rho=1,kappa=50"]);
+        assert_eq!(members("cache_aware:wait=1,kappa=50"), ["cache_aware:wait=1,kappa=50"]);
         assert_eq!(
             members("rival:dynamo:temperature=1,weight=2,rival:lpwl"),
             ["rival:dynamo:temperature=1,weight=2", "rival:lpwl"]

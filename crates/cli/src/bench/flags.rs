@@ -98,7 +98,7 @@ mod tests {
     fn options_stay_with_their_policy() {
         assert_eq!(policies("random,cache_aware").unwrap().0, ["random", "cache_aware"]);
         assert_eq!(policies("prefix_hash:chars=40,random").unwrap().0, ["prefix_hash:chars=40", "random"]);
-        assert_eq!(policies("cache_aware:rho=1,kappa=50").unwrap().0, ["cache_aware:rho=1,kappa=50"]);
+        assert_eq!(policies("cache_aware:wait=1,kappa=50").unwrap().0, ["cache_aware:wait=1,kappa=50"]);
         assert!(policies("warmest").unwrap_err().contains("hint:"));
         assert!(policies("").is_err());
     }

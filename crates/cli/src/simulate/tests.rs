@@ -109,14 +109,14 @@ fn what_cannot_be_together_is_refused() {
 fn lists_keep_their_options_and_their_order_and_drop_what_is_said_twice() {
     let plan = plan(&[
         "--policy",
-        "random,cache_aware:rho=1,kappa=50",
+        "random,cache_aware:wait=1,kappa=50",
         "--policy",
         "random",
         "--workload",
         "chat,agentic",
     ]);
     let names: Vec<&str> = plan.policies.iter().map(|policy| policy.name.as_str()).collect();
-    assert_eq!(names, ["random", "cache_aware:rho=1,kappa=50"]);
+    assert_eq!(names, ["random", "cache_aware:wait=1,kappa=50"]);
     let sources: Vec<String> = plan.experiments.iter().map(|experiment| experiment.source.name()).collect();
     assert_eq!(sources, ["chat", "agentic"]);
 }
