@@ -9,15 +9,15 @@ use crate::chance::Chance;
 use crate::request::{Request, Unit};
 
 pub(super) const ABOUT: &str = "a hash of the prompt's beginning, spilling over where a worker has more than its share";
-pub(super) const OPTIONS: &[OptionInfo] = &[
-    rendezvous::FACTOR,
-    OptionInfo {
-        name: "prefix",
-        default: 512.0,
-        range: (1.0, 1e6),
-        about: "tokens at the beginning of the prompt that are hashed, rounded up to whole blocks",
-    },
-];
+pub(super) const OPTIONS: &[OptionInfo] = &[rendezvous::FACTOR, PREFIX];
+
+/// The setting of how long a beginning is.
+pub(super) const PREFIX: OptionInfo = OptionInfo {
+    name: "prefix",
+    default: 512.0,
+    range: (1.0, 1e6),
+    about: "tokens at the beginning of the prompt that are hashed, rounded up to whole blocks",
+};
 
 /// Bytes of JSON text in a token, where prompts come in bytes: the hashed beginning need not be exact.
 const BYTES_PER_TOKEN: usize = 4;

@@ -4,21 +4,14 @@
 //! The session is whatever the client says: a header or a field of the body. A request that names none is known by its
 //! prompt's beginning, as in `bounded_hash`.
 
-use super::bounded_hash::beginning;
+use super::bounded_hash::{PREFIX, beginning};
 use super::{Candidates, Choice, OptionInfo, Options, Policy, rendezvous};
 use crate::chance::Chance;
 use crate::request::Request;
 
 pub(super) const ABOUT: &str = "a hash of the session or user that the client names, spilling over as bounded_hash does";
-pub(super) const OPTIONS: &[OptionInfo] = &[
-    rendezvous::FACTOR,
-    OptionInfo {
-        name: "prefix",
-        default: 512.0,
-        range: (1.0, 1e6),
-        about: "tokens at the beginning of a prompt that stand for the session where none is named",
-    },
-];
+/// The prefix stands for the session where none is named.
+pub(super) const OPTIONS: &[OptionInfo] = &[rendezvous::FACTOR, PREFIX];
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     Session { factor: options.get("factor"), prefix_tokens: options.count("prefix") }
