@@ -4,7 +4,8 @@
 //! A serving engine keeps the attention state of prompts in *blocks* of a fixed number of tokens. A block is named by
 //! a [`BlockHash`] that chains over everything before it, so equal names mean equal prefixes. What happens to blocks
 //! on a worker is told as [`KvEvent`]s. [`BlockPool`] is the cache itself: the CPU worker keeps its tensors in one, the
-//! gateway keeps one per worker that tells nothing about its own (a *shadow*), the simulator runs on the same.
+//! gateway keeps one per worker that tells nothing about its own (a *shadow*). [`timed::Engine`] is a serving engine over such
+//! a pool that only keeps time: the simulator and the stand-in worker run it.
 //!
 //! This crate is pure: no clock, no socket, no entropy.
 //!
@@ -25,6 +26,7 @@
 mod event;
 mod hash;
 pub mod pool;
+pub mod timed;
 mod units;
 
 pub use event::{KvEvent, KvEvents};

@@ -16,8 +16,11 @@
 //! # }
 //! ```
 
+pub mod emulated;
 pub mod engine;
+mod line;
 pub mod model;
+mod server;
 pub mod service;
 
 pub use service::{RunningWorker, WorkerConfig, WorkerError, WorkerModel, start};

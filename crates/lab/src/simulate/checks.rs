@@ -1,8 +1,8 @@
 //! What must hold in every run, whatever the policy: watched while it runs, so that a table is never made of a defect.
 
+use warmroute_kv::timed::RequestId;
 use warmroute_routing::WorkerId;
 
-use super::engine::RequestId;
 use super::scenario::{Happening, View};
 use super::world::World;
 

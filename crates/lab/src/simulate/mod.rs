@@ -6,7 +6,6 @@
 mod agenda;
 pub mod change;
 mod checks;
-mod engine;
 mod flight;
 mod gateways;
 pub mod jobs;
@@ -23,5 +22,6 @@ mod yardsticks;
 
 pub use self::checks::Broken;
 pub use self::report::RunReport;
-pub use self::scenario::{Change, EngineModel, Happening, Scenario, Slo, View};
+pub use self::scenario::{Change, Happening, Scenario, Slo, View};
 pub use self::world::simulate;
+pub use warmroute_kv::timed::EngineModel;

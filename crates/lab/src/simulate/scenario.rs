@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use warmroute_kv::Tokens;
+use warmroute_kv::timed::EngineModel;
 use warmroute_routing::policy::PolicyConfig;
 
 /// A fleet before gateways.
@@ -30,28 +31,6 @@ pub struct Scenario {
     pub changes: Vec<Change>,
     /// What counts as a good answer.
     pub slo: Slo,
-}
-
-/// Step-time models of `docs/simulator.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineModel {
-    /// A Qwen3-32B on two H100s.
-    H100,
-    /// The polynomials of Dynamo's mocker.
-    Mocker,
-}
-
-impl EngineModel {
-    /// Every model.
-    pub const ALL: [Self; 2] = [Self::H100, Self::Mocker];
-
-    /// Its name in flags, tables and JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::H100 => "h100",
-            Self::Mocker => "mocker",
-        }
-    }
 }
 
 /// Who speaks for the caches.

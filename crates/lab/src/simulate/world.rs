@@ -5,19 +5,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use warmroute_kv::timed::{Engine, EngineSpec, Job, RequestId, Signal, StepTime};
 use warmroute_kv::{KvEvent, KvEvents, Tokens};
 use warmroute_routing::{Chance, Event, Time, Usage, WorkerId};
 
 use super::agenda::Agenda;
 use super::checks::{self, Broken};
-use super::engine::{Engine, EngineSpec, Job, RequestId, Signal};
 use super::flight::{Flight, Place};
 use super::gateways::{Gateways, Snapshot};
 use super::measures::{self, Ledger};
 use super::report::RunReport;
 use super::scenario::{Happening, Scenario};
 use super::yardsticks::Yardsticks;
-use crate::traffic::Traffic;
+use crate::traffic::{Ask, Traffic};
 
 /// How often gateways tell each other what they have under way.
 const EXCHANGE: Duration = Duration::from_millis(50);
@@ -58,7 +58,7 @@ enum Planned {
 
 /// An engine's place in the fleet.
 pub(super) struct Seat {
-    pub(super) engine: Engine,
+    pub(super) engine: Engine<Ask>,
     /// `false` once it died.
     pub(super) alive: bool,
     /// Counts its restarts: a step of an earlier life never ends.
@@ -178,7 +178,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn give(&mut self, worker: WorkerId, job: Job) {
+    fn give(&mut self, worker: WorkerId, job: Job<Ask>) {
         let seat = worker.0 as usize;
         self.seats[seat].engine.enqueue(job);
         self.begin_step(seat);
@@ -280,8 +280,8 @@ impl<'a> World<'a> {
 
     fn join(&mut self) {
         let worker = self.seats.len();
-        let spec =
-            EngineSpec { model: self.scenario.engine, cache: self.scenario.cache, block: self.traffic.block };
+        let steps = StepTime::Model(self.scenario.engine);
+        let spec = EngineSpec::new(steps, self.scenario.cache, self.traffic.block);
         self.seats.push(Seat { engine: Engine::new(spec), alive: true, life: 0, lost_events: 0.0 });
         self.gateways.joined(WorkerId(worker as u32), self.now);
     }
@@ -317,7 +317,7 @@ impl<'a> World<'a> {
     }
 
     /// Sends a request that lost its worker to the first of its fallbacks that lives, unless the client has seen a token.
-    fn retry(&mut self, job: Job) {
+    fn retry(&mut self, job: Job<Ask>) {
         let seats = &self.seats;
         let flight = &mut self.flights[job.id.0];
         let lives = |worker: &WorkerId| seats[worker.0 as usize].alive && Some(*worker) != flight.worker;

@@ -18,6 +18,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use warmroute_kv::timed::Work;
 use warmroute_kv::{BlockHash, Tokens};
 
 pub use self::workloads::{FleetSize, WORKLOADS, Workload, WorkloadInfo};
@@ -86,6 +87,24 @@ impl Ask {
     pub fn final_blocks(&self, block: Tokens) -> &[BlockHash] {
         let whole = (self.prompt + self.output).get() / block.get();
         &self.content.blocks[..whole.min(self.content.blocks.len())]
+    }
+}
+
+impl Work for Ask {
+    fn root(&self) -> BlockHash {
+        self.content.root
+    }
+
+    fn blocks(&self) -> &[BlockHash] {
+        &self.content.blocks
+    }
+
+    fn prompt(&self) -> Tokens {
+        self.prompt
+    }
+
+    fn answer(&self) -> Tokens {
+        self.output
     }
 }
 

@@ -126,16 +126,28 @@ impl Metrics {
 
     pub(super) fn observe_step(&self, report: &StepReport) {
         for (prompt, cached) in &report.admitted {
-            self.prompt_tokens.inc_by(*prompt as u64);
-            self.prefix_queries.inc_by(*prompt as u64);
-            self.prefix_hits.inc_by(*cached as u64);
+            self.observe_prompt(*prompt as u64, *cached as u64);
         }
-        self.generation_tokens.inc_by(report.updates.len() as u64);
-        self.preemptions.inc_by(report.preempted as u64);
+        self.observe_answers(report.updates.len() as u64);
+        self.observe_preemptions(report.preempted as u64);
         self.observe_events(&report.events);
     }
 
-    pub(super) fn observe_events(&self, events: &[KvEvent]) {
+    pub(crate) fn observe_prompt(&self, tokens: u64, cached: u64) {
+        self.prompt_tokens.inc_by(tokens);
+        self.prefix_queries.inc_by(tokens);
+        self.prefix_hits.inc_by(cached);
+    }
+
+    pub(crate) fn observe_answers(&self, tokens: u64) {
+        self.generation_tokens.inc_by(tokens);
+    }
+
+    pub(crate) fn observe_preemptions(&self, requests: u64) {
+        self.preemptions.inc_by(requests);
+    }
+
+    pub(crate) fn observe_events(&self, events: &[KvEvent]) {
         for event in events {
             let (change, blocks) = match event {
                 KvEvent::Stored { blocks, .. } => ("stored", blocks.len()),
@@ -146,16 +158,16 @@ impl Metrics {
         }
     }
 
-    pub(super) fn observe_batch(&self, running: usize, cache_usage: f64) {
+    pub(crate) fn observe_batch(&self, running: usize, cache_usage: f64) {
         self.running.set(running.try_into().unwrap_or(i64::MAX));
         self.cache_usage.set(cache_usage);
     }
 
-    pub(super) fn observe_first_token(&self, seconds: f64) {
+    pub(crate) fn observe_first_token(&self, seconds: f64) {
         self.first_token.observe(seconds);
     }
 
-    pub(super) fn observe_end(&self, finished_reason: &'static str) {
+    pub(crate) fn observe_end(&self, finished_reason: &'static str) {
         self.finished.get_or_create(&Finished { finished_reason }).inc();
     }
 

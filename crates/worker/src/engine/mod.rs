@@ -5,6 +5,7 @@
 
 mod answer;
 mod batch;
+mod feed;
 mod gate;
 mod inference;
 mod metrics;
@@ -19,8 +20,10 @@ mod thread;
 
 pub use self::answer::AnswerOptions;
 pub use self::batch::{Engine, Limits, StepReport, Update, Used};
+pub use self::feed::KvBatch;
+pub(crate) use self::feed::KvFeed;
 pub use self::gate::{Gate, Pass};
 pub use self::inference::{CachedModel, Inference};
 pub use self::metrics::{EXPOSITION_TYPE, Metrics};
 pub use self::sequence::{Job, RequestId};
-pub use self::thread::{EngineHandle, KvBatch, Refused};
+pub use self::thread::{EngineHandle, Refused};

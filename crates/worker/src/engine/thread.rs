@@ -11,30 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use warmroute_kv::KvEvents;
 use warmroute_openai::response::FinishReason;
 
 use super::batch::{Engine, Limits, StepReport, Update};
+use super::feed::{KvBatch, KvFeed};
 use super::gate::{Gate, Pass};
 use super::inference::Inference;
 use super::metrics::Metrics;
 use super::priority::step_back;
 use super::sequence::{Job, RequestId};
 
-/// Batches of cache events kept for a listener that lags; what is older is lost, and the listener can tell by the number.
-const KV_BATCHES_KEPT: usize = 1024;
-
 /// Room in the command channel beyond the jobs the gate lets in.
 const SPARE_COMMANDS: usize = 16;
-
-/// The cache changes of one step, numbered from 0 without gaps.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KvBatch {
-    /// Its number; a listener that sees a gap has missed something.
-    pub sequence: u64,
-    /// What happened, in order.
-    pub events: KvEvents,
-}
 
 /// Why a job was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,20 +79,20 @@ impl EngineHandle {
     {
         let gate = Gate::new(limits.max_running + max_waiting);
         let (commands, inbox) = mpsc::channel(limits.max_running + max_waiting + SPARE_COMMANDS);
+        let feed = KvFeed::new();
         let handle = Self {
             commands,
             gate,
             metrics: Arc::new(metrics),
-            kv_batches: broadcast::Sender::new(KV_BATCHES_KEPT),
+            kv_batches: feed.listeners(),
             stop: Arc::default(),
         };
         let shell = Shell {
             engine: Engine::new(model, limits),
             clients: HashMap::new(),
             next_id: 0,
-            next_batch: 0,
             metrics: Arc::clone(&handle.metrics),
-            kv_batches: handle.kv_batches.clone(),
+            feed,
             stop: Arc::clone(&handle.stop),
         };
         std::thread::Builder::new().name("inference".to_owned()).spawn(move || {
@@ -177,9 +165,8 @@ struct Shell<M: Inference> {
     engine: Engine<M>,
     clients: HashMap<RequestId, Client>,
     next_id: u64,
-    next_batch: u64,
     metrics: Arc<Metrics>,
-    kv_batches: broadcast::Sender<Arc<KvBatch>>,
+    feed: KvFeed,
     stop: Arc<AtomicBool>,
 }
 
@@ -215,9 +202,9 @@ impl<M: Inference> Shell<M> {
                 self.clients.insert(id, client);
             }
             Command::ClearCache { done } => {
-                let events = self.engine.clear_cache();
+                let mut events = self.engine.clear_cache();
                 self.metrics.observe_events(&events);
-                self.publish(events);
+                self.feed.publish(&mut events);
                 // Whoever asked may have gone: the cache is empty all the same.
                 let _ = done.send(());
             }
@@ -241,10 +228,10 @@ impl<M: Inference> Shell<M> {
         drop(gone);
     }
 
-    fn tell(&mut self, report: StepReport) {
+    fn tell(&mut self, mut report: StepReport) {
         self.metrics.observe_step(&report);
         self.observe_batch();
-        self.publish(report.events);
+        self.feed.publish(&mut report.events);
         for (id, update) in report.updates {
             self.deliver(id, update);
         }
@@ -271,15 +258,5 @@ impl<M: Inference> Shell<M> {
 
     fn observe_batch(&self) {
         self.metrics.observe_batch(self.engine.running(), self.engine.cache_usage());
-    }
-
-    fn publish(&mut self, events: KvEvents) {
-        if events.is_empty() {
-            return;
-        }
-        let batch = KvBatch { sequence: self.next_batch, events };
-        self.next_batch += 1;
-        // Nobody listening is fine: the number still counts.
-        let _ = self.kv_batches.send(Arc::new(batch));
     }
 }

@@ -4,20 +4,24 @@ mod admission;
 mod answers;
 mod refusal;
 mod routes;
-mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
+use futures_util::TryFutureExt;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use warmroute_kv::{Blocks, Tokens};
 
-use self::server::Server;
+pub(crate) use self::refusal::{BODY_LIMIT_BYTES, Refusal};
 use crate::engine::{CachedModel, EngineHandle, KvBatch, Limits, Metrics};
 use crate::model::{BLOCK_TOKENS, LoadError, LoadedModel, ModelSource, load};
+use crate::server::{Answering, Front, Server};
 
 /// Where a worker's model comes from.
 #[derive(Clone, Debug)]
@@ -160,9 +164,17 @@ pub async fn start(config: WorkerConfig) -> Result<RunningWorker, WorkerError> {
     let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
     let service = Arc::new(Service::start(&config).await?);
-    let server = Server::start(listener, routes::router(Arc::clone(&service)));
+    let server = Server::start(listener, front(routes::router(Arc::clone(&service))));
     tracing::info!(%address, model = service.names[0], longest = service.longest, "worker is up");
     Ok(RunningWorker { address, service, server, grace: config.grace })
+}
+
+/// Every connection gets the same router.
+fn front(router: Router) -> Front {
+    let service = TowerToHyperService::new(router);
+    let answering: Answering =
+        Arc::new(move |request| Box::pin(service.call(request).map_err(|never| match never {})));
+    Box::new(move |_| Some(Arc::clone(&answering)))
 }
 
 /// A worker that serves. Dropping it kills it.
@@ -222,6 +234,6 @@ impl RunningWorker {
     }
 }
 
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -10,14 +10,14 @@ use warmroute_openai::ApiError;
 use crate::engine::Refused;
 
 /// Largest request body. A context of a million tokens is about 5 MB of JSON; more is a mistake or an attack.
-pub(super) const BODY_LIMIT_BYTES: usize = 16 << 20;
+pub(crate) const BODY_LIMIT_BYTES: usize = 16 << 20;
 
 /// Seconds after which a refused client may find room: about the time of one answer.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An [`ApiError`] as a response.
 #[derive(Debug)]
-pub(super) struct Refusal(pub(super) ApiError);
+pub(crate) struct Refusal(pub(crate) ApiError);
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {

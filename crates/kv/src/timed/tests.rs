@@ -1,33 +1,48 @@
 //! One engine, stepped by hand.
 
-use std::sync::Arc;
-
-use warmroute_kv::{BlockHash, text_chain};
-use warmroute_routing::Chance;
+use proptest::prelude::*;
 
 use super::*;
-use crate::traffic::{Ask, Content};
+use crate::hash::{BlockHash, text_chain};
 
 const BLOCK: u32 = 16;
 
-fn engine(cache: u32) -> Engine {
-    Engine::new(EngineSpec { model: EngineModel::H100, cache: Tokens(cache), block: Tokens(BLOCK) })
+/// A prompt of whole blocks and the length of its answer.
+#[derive(Clone, Debug)]
+struct Ask {
+    blocks: Vec<BlockHash>,
+    output: u32,
+}
+
+impl Work for Ask {
+    fn root(&self) -> BlockHash {
+        BlockHash(0)
+    }
+
+    fn blocks(&self) -> &[BlockHash] {
+        &self.blocks
+    }
+
+    fn prompt(&self) -> Tokens {
+        Tokens(self.blocks.len() as u32 * BLOCK)
+    }
+
+    fn answer(&self) -> Tokens {
+        Tokens(self.output)
+    }
+}
+
+fn engine(cache: u32) -> Engine<Ask> {
+    Engine::new(EngineSpec::new(StepTime::Model(EngineModel::H100), Tokens(cache), Tokens(BLOCK)))
 }
 
 /// A prompt made of one letter a block; prompts share what they spell alike.
 fn ask(spelt: &str, output: u32) -> Ask {
-    let root = BlockHash(0);
-    let blocks: Vec<_> = text_chain(root, spelt.as_bytes(), 1).collect();
-    let prompt = Tokens(blocks.len() as u32 * BLOCK);
-    Ask {
-        content: Arc::new(Content { root, blocks, text: spelt.to_owned() }),
-        prompt,
-        output: Tokens(output),
-    }
+    Ask { blocks: text_chain(BlockHash(0), spelt.as_bytes(), 1).collect(), output }
 }
 
 /// Steps until nothing is left to do, and tells everything that was signalled with the seconds at which it was.
-fn run(engine: &mut Engine) -> Vec<(f64, Signal)> {
+fn run(engine: &mut Engine<Ask>) -> Vec<(f64, Signal)> {
     let (mut now, mut told, mut signals) = (0.0, Vec::new(), Vec::new());
     for _ in 0..100_000 {
         let step = engine.begin_step(&mut signals);
@@ -93,17 +108,16 @@ fn answers_that_outgrow_the_cache_take_the_memory_of_the_one_admitted_last() {
     assert_eq!(first, 2, "a request that begins again does not tell its first token again");
 }
 
-/// Whatever comes: every request ends once, and nothing stays held.
-#[test]
-fn random_requests_all_end_and_give_back_their_memory() {
-    for seed in 0..50 {
-        let mut chance = Chance::new(seed);
-        let mut engine = engine(BLOCK * (8 + chance.below(40) as u32));
-        let sent = 1 + chance.below(40);
-        for number in 0..sent {
-            let spelt: String =
-                (0..1 + chance.below(12)).map(|_| char::from(b'a' + chance.below(2) as u8)).collect();
-            engine.enqueue(Job::new(RequestId(number), ask(&spelt, 1 + chance.below(60) as u32)));
+proptest! {
+    /// Whatever comes: every request ends once, and nothing stays held.
+    #[test]
+    fn random_requests_all_end_and_give_back_their_memory(
+        blocks in 8_u32..48,
+        asked in prop::collection::vec(("[ab]{1,12}", 1_u32..61), 1..41),
+    ) {
+        let mut engine = engine(BLOCK * blocks);
+        for (number, (spelt, output)) in asked.iter().enumerate() {
+            engine.enqueue(Job::new(RequestId(number), ask(spelt, *output)));
         }
         let ended = |signal: &Signal| match signal {
             Signal::Done { id } | Signal::Refused { id } => Some(id.0),
@@ -111,9 +125,37 @@ fn random_requests_all_end_and_give_back_their_memory() {
         };
         let mut ends: Vec<usize> = names(&run(&mut engine)).iter().filter_map(ended).collect();
         ends.sort_unstable();
-        assert_eq!(ends, (0..sent).collect::<Vec<_>>(), "seed {seed}");
-        assert_eq!(engine.pool.available(), engine.pool.capacity(), "seed {seed}");
+        prop_assert_eq!(ends, (0..asked.len()).collect::<Vec<_>>());
+        prop_assert_eq!(engine.pool.available(), engine.pool.capacity());
     }
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_gives_back_its_memory_in_the_middle_of_a_step() {
+    let mut engine = engine(20 * BLOCK);
+    for number in 0..3 {
+        engine.enqueue(Job::new(RequestId(number), ask(&"abc"[number..], 50)));
+    }
+    engine.begin_step(&mut Vec::new());
+    engine.cancel(RequestId(0));
+    engine.cancel(RequestId(2));
+    engine.end_step(&mut Vec::new());
+    assert_eq!(names(&run(&mut engine)).last(), Some(&Signal::Done { id: RequestId(1) }));
+    assert_eq!(engine.pool.available(), engine.pool.capacity());
+}
+
+#[test]
+fn a_step_computes_no_more_requests_and_tokens_than_it_may() {
+    let mut engine = engine(1_000);
+    engine.spec = EngineSpec { most_requests: 2, chunk: Tokens(40), ..engine.spec };
+    for (number, spelt) in ["abc", "xyz", "efg"].into_iter().enumerate() {
+        engine.enqueue(Job::new(RequestId(number), ask(spelt, 2)));
+    }
+    engine.begin_step(&mut Vec::new());
+    assert_eq!((engine.running(), engine.load().prefill), (1, 40), "the first prompt takes the whole step");
+    engine.end_step(&mut Vec::new());
+    engine.begin_step(&mut Vec::new());
+    assert_eq!((engine.running(), engine.load().prefill), (2, 40), "then its rest and most of the second");
 }
 
 #[test]

@@ -7,70 +7,97 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use warmroute_kv::{BlockPool, KvEvents, Tokens};
-
 use self::sequence::Sequence;
-pub(super) use self::sequence::{Job, RequestId};
-use self::step_time::{Load, step_time};
-use super::scenario::EngineModel;
+pub use self::sequence::{Job, RequestId, Work};
+pub use self::step_time::{EngineModel, Load, StepTime};
+use crate::event::KvEvents;
+use crate::pool::BlockPool;
+use crate::units::{Blocks, Tokens};
 
 mod sequence;
 mod step_time;
 #[cfg(test)]
 mod tests;
 
-/// Tokens computed in one step at most, answers included.
-const CHUNK_TOKENS: u32 = 8_192;
-/// Requests computed in one step at most; vLLM's default for servers.
-const MOST_REQUESTS: usize = 256;
+/// Tokens computed in one step at most, answers included, if nobody says otherwise; vLLM's default.
+pub const CHUNK_TOKENS: Tokens = Tokens(8_192);
+/// Requests computed in one step at most, if nobody says otherwise; vLLM's default for servers.
+pub const MOST_REQUESTS: usize = 256;
 /// A prompt is admitted only if this share of the cache stays free, so that the answers under way can grow.
 const HEADROOM: f64 = 0.01;
 
 /// What an engine is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EngineSpec {
-    pub(super) model: EngineModel,
-    pub(super) cache: Tokens,
-    pub(super) block: Tokens,
+pub struct EngineSpec {
+    /// How long its steps take.
+    pub steps: StepTime,
+    /// Tokens its cache holds.
+    pub cache: Tokens,
+    /// Tokens in a block.
+    pub block: Tokens,
+    /// Tokens computed in one step at most, answers included.
+    pub chunk: Tokens,
+    /// Requests computed in one step at most.
+    pub most_requests: usize,
+}
+
+impl EngineSpec {
+    /// An engine with vLLM's bounds on a step.
+    pub const fn new(steps: StepTime, cache: Tokens, block: Tokens) -> Self {
+        Self { steps, cache, block, chunk: CHUNK_TOKENS, most_requests: MOST_REQUESTS }
+    }
 }
 
 /// What an engine tells at the end of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+pub enum Signal {
     /// A prompt was read and its first token told; so many of its tokens were found in the cache.
-    FirstToken { id: RequestId, cached: Tokens },
+    FirstToken {
+        /// Whose.
+        id: RequestId,
+        /// Of the prompt.
+        cached: Tokens,
+    },
     /// An answer is complete.
-    Done { id: RequestId },
+    Done {
+        /// Whose.
+        id: RequestId,
+    },
     /// A prompt that is larger than the cache.
-    Refused { id: RequestId },
+    Refused {
+        /// Whose.
+        id: RequestId,
+    },
 }
 
 /// One engine.
-pub(super) struct Engine {
+#[derive(Debug)]
+pub struct Engine<W> {
     spec: EngineSpec,
-    pub(super) pool: BlockPool,
-    waiting: VecDeque<Job>,
+    /// Its cache.
+    pub pool: BlockPool,
+    waiting: VecDeque<Job<W>>,
     /// In the order in which they were admitted.
-    running: Vec<Sequence>,
+    running: Vec<Sequence<W>>,
     /// Whether the oldest waiting request found no room and nothing was let go since.
     stuck: bool,
     stepping: bool,
     /// What its cache did and has not been taken yet.
-    pub(super) events: KvEvents,
+    pub events: KvEvents,
     /// Steps take this many times as long as the model says.
-    pub(super) slowness: f64,
+    pub slowness: f64,
     /// Prompt tokens computed so far, again ones included.
-    pub(super) prefilled: u64,
+    pub prefilled: u64,
     /// Times a request lost its memory.
-    pub(super) preemptions: usize,
+    pub preemptions: usize,
 }
 
-impl Engine {
+impl<W: Work> Engine<W> {
     /// An idle engine with an empty cache.
-    pub(super) fn new(spec: EngineSpec) -> Self {
+    pub fn new(spec: EngineSpec) -> Self {
         Self {
             spec,
-            pool: BlockPool::new(warmroute_kv::Blocks(spec.cache.0 / spec.block.0)),
+            pool: BlockPool::new(Blocks(spec.cache.0 / spec.block.0)),
             waiting: VecDeque::new(),
             running: Vec::new(),
             stuck: false,
@@ -83,17 +110,39 @@ impl Engine {
     }
 
     /// A request has come.
-    pub(super) fn enqueue(&mut self, job: Job) {
+    pub fn enqueue(&mut self, job: Job<W>) {
         self.waiting.push_back(job);
     }
 
     /// Requests that it has.
-    pub(super) fn jobs(&self) -> usize {
+    pub fn jobs(&self) -> usize {
         self.waiting.len() + self.running.len()
     }
 
+    /// Requests that hold memory.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Who is being answered, and the tokens of each answer so far.
+    pub fn answers(&self) -> impl Iterator<Item = (RequestId, u32)> + '_ {
+        let answering = self.running.iter().filter(|sequence| sequence.job.generated > 0);
+        answering.map(|sequence| (sequence.job.id, sequence.job.generated))
+    }
+
+    /// Nobody waits for this request any more: it gives back its memory, and what it had shared stays in the cache.
+    /// Between two steps or within one.
+    pub fn cancel(&mut self, id: RequestId) {
+        self.waiting.retain(|job| job.id != id);
+        if let Some(place) = self.running.iter().position(|sequence| sequence.job.id == id) {
+            let sequence = self.running.remove(place);
+            self.pool.release(sequence.lease);
+        }
+        self.stuck = false;
+    }
+
     /// Begins the next step, if none is in hand and there is something to do: how long it will take.
-    pub(super) fn begin_step(&mut self, signals: &mut Vec<Signal>) -> Option<Duration> {
+    pub fn begin_step(&mut self, signals: &mut Vec<Signal>) -> Option<Duration> {
         if self.stepping {
             return None;
         }
@@ -103,11 +152,11 @@ impl Engine {
             return None;
         }
         self.stepping = true;
-        Some(step_time(self.spec.model, &self.load(), self.spec.cache.0).mul_f64(self.slowness))
+        Some(self.spec.steps.of(&self.load(), self.spec.cache.0).mul_f64(self.slowness))
     }
 
     /// Ends the step in hand.
-    pub(super) fn end_step(&mut self, signals: &mut Vec<Signal>) {
+    pub fn end_step(&mut self, signals: &mut Vec<Signal>) {
         self.stepping = false;
         let mut ended = Vec::new();
         for (place, sequence) in self.running.iter_mut().enumerate() {
@@ -128,7 +177,7 @@ impl Engine {
                 let cached = sequence.job.cached.unwrap_or_default();
                 signals.push(Signal::FirstToken { id, cached });
             }
-            if sequence.job.generated >= sequence.job.ask.output.0 {
+            if sequence.job.generated >= sequence.job.ask.answer().0 {
                 signals.push(Signal::Done { id });
                 ended.push(place);
             }
@@ -141,13 +190,13 @@ impl Engine {
     }
 
     /// The engine dies: its cache is gone, and these requests with it, in the order in which they came.
-    pub(super) fn die(&mut self) -> Vec<Job> {
+    pub fn die(&mut self) -> Vec<Job<W>> {
         let running = std::mem::take(&mut self.running);
         let jobs = running.into_iter().map(|sequence| {
             self.pool.release(sequence.lease);
             sequence.job
         });
-        let mut jobs: Vec<Job> = jobs.collect();
+        let mut jobs: Vec<Job<W>> = jobs.collect();
         jobs.extend(self.waiting.drain(..));
         self.pool.clear(&mut self.events);
         self.stepping = false;
@@ -157,7 +206,7 @@ impl Engine {
 
     /// Plans the next tokens of everything admitted; what is left of the step's tokens.
     fn plan_running(&mut self) -> u32 {
-        let mut budget = CHUNK_TOKENS;
+        let mut budget = self.spec.chunk.0;
         let mut place = 0;
         while place < self.running.len() {
             let sequence = &mut self.running[place];
@@ -193,7 +242,7 @@ impl Engine {
     }
 
     fn admit(&mut self, mut budget: u32, signals: &mut Vec<Signal>) {
-        while budget > 0 && self.running.len() < MOST_REQUESTS && !self.stuck {
+        while budget > 0 && self.running.len() < self.spec.most_requests && !self.stuck {
             let Some(job) = self.waiting.pop_front() else { return };
             let needed = Tokens(job.length() + 1).in_blocks(self.spec.block);
             if needed > self.pool.capacity() {
@@ -215,12 +264,11 @@ impl Engine {
     }
 
     /// Takes the longest prefix in the cache and room for the rest, or gives the job back.
-    fn begin(&mut self, mut job: Job, needed: usize) -> Result<Sequence, Job> {
-        let content = &job.ask.content;
+    fn begin(&mut self, mut job: Job<W>, needed: usize) -> Result<Sequence<W>, Job<W>> {
         // The last token is always computed: its output is the answer's next.
         let reusable = ((job.length() - 1) / self.spec.block.0) as usize;
-        let chain = content.blocks.iter().take(reusable).map(|name| (*name, &()));
-        let mut lease = self.pool.begin(content.root, chain);
+        let chain = job.ask.blocks().iter().take(reusable).map(|name| (*name, &()));
+        let mut lease = self.pool.begin(job.ask.root(), chain);
         let found = lease.len();
         let headroom = if self.running.is_empty() { 0.0 } else { HEADROOM * self.pool.capacity().as_f64() };
         let room = self.pool.available().get().saturating_sub(headroom as usize);
