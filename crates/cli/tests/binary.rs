@@ -70,6 +70,8 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["gateway", "--worker", "127.0.0.1:8001"], "hint: write it like http://"),
         (&["gateway", "--max-attempts", "many"], "`many` is no value"),
         (&["worker", "--listen", "here"], "invalid socket address"),
+        (&["worker", "--fault", "melt"], "hint: write NAME"),
+        (&["worker", "--engine-model", "abacus"], "hint: h100 or mocker"),
         (&["bench", "--compare", "random"], "--worker"),
         (&["bench"], "--compare"),
         (&["bench", "--url", "https://a:1"], "it does not start with http://"),
@@ -144,6 +146,7 @@ fn health_is_the_exit_code() {
 fn the_first_sigterm_drains_and_ends_well() {
     for (arguments, up) in [
         (&["worker", "--listen=127.0.0.1:0", "--kv-cache-tokens=64"][..], "worker is up"),
+        (&["worker", "--listen=127.0.0.1:0", "--engine=emulated", "--speed=0"], "emulated worker is up"),
         (&["gateway", "--listen=127.0.0.1:0", "--worker=http://127.0.0.1:1"], "gateway listens"),
     ] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_warmroute"))

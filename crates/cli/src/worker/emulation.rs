@@ -56,8 +56,9 @@ fn engine_model(text: &str) -> Result<EngineModel, String> {
 }
 
 fn factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse().ok().filter(|factor: &f64| *factor >= 0.0 && factor.is_finite());
-    factor.ok_or_else(|| format!("'{text}' is no number from 0 on; hint: such as 0, 1 or 2.5"))
+    let possible = |factor: &f64| *factor == 0.0 || (1e-3..=1e9).contains(factor);
+    let factor = text.parse().ok().filter(possible);
+    factor.ok_or_else(|| format!("'{text}' is no number from 0.001 to 1e9, nor 0; hint: such as 0, 1 or 2.5"))
 }
 
 impl Flags {

@@ -16,6 +16,8 @@ mod pieces;
 mod reply;
 mod routes;
 mod seats;
+mod sidelines;
+mod status;
 mod steps;
 mod surface;
 mod text;

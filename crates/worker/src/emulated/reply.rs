@@ -31,10 +31,18 @@ impl Reply {
     /// The bytes of the whole answer.
     pub(super) fn length(&self) -> usize {
         let text = self.tokens as usize * self.text.token_bytes;
-        let around = self.pieces.before.len() + self.pieces.after.len();
         let again: usize = self.pieces.closing.again.iter().map(|piece| piece.len() + text).sum();
-        let ends = self.pieces.opening.len() + self.pieces.closing.before.len();
-        ends + self.tokens as usize * around + text + again
+        self.ends() + self.tokens as usize * self.token_length() + again
+    }
+
+    /// The bytes of a token with what stands around it.
+    fn token_length(&self) -> usize {
+        self.pieces.before.len() + self.text.token_bytes + self.pieces.after.len()
+    }
+
+    /// The bytes before the first token and after the last, but for the text said again.
+    fn ends(&self) -> usize {
+        self.pieces.opening.len() + self.pieces.closing.before.len()
     }
 
     /// All of it at once, if it is short and nothing is to interrupt it; the ticket must have reached the end.
@@ -113,7 +121,8 @@ impl Sending {
     /// The tokens that are there, as many as go into a piece.
     fn piece(&mut self, there: u32) -> Bytes {
         let Some(reply) = &self.reply else { return Bytes::new() };
-        let mut out = Vec::with_capacity(PIECE_BYTES.min(reply.length()));
+        let ready = there.saturating_sub(self.place) as usize * reply.token_length() + reply.ends();
+        let mut out = Vec::with_capacity(ready.min(PIECE_BYTES));
         if self.place == 0 {
             out.extend_from_slice(&reply.pieces.opening);
         }
@@ -121,7 +130,7 @@ impl Sending {
         let last = there.min(self.place + most).min(reply.tokens);
         let first = self.place;
         // One at least, however long it is.
-        while self.place < last && (self.place == first || out.len() + reply.text.token_bytes < PIECE_BYTES) {
+        while self.place < last && (self.place == first || out.len() + reply.token_length() < PIECE_BYTES) {
             reply.token(self.place, &mut out);
             self.place += 1;
         }

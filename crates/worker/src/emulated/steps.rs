@@ -18,6 +18,10 @@ use super::engine::Desk;
 use super::look::{BLOCK, Prompt};
 use crate::engine::{KvBatch, KvFeed, Pass};
 
+/// A step at another speed could take longer than a clock can say, or nothing.
+const SLOWEST: f64 = 1e-3;
+const FASTEST: f64 = 1e6;
+
 /// The engine of one emulated worker, and those who wait for it.
 #[derive(Debug)]
 pub(super) struct Steps {
@@ -77,6 +81,7 @@ impl Steps {
             feed: KvFeed::new(),
             preemptions: 0,
         };
+        let speed = speed.clamp(SLOWEST, FASTEST);
         Arc::new(Self { desk, core: Mutex::new(core), came: Notify::new(), speed })
     }
 

@@ -1,11 +1,14 @@
 //! Usage says what the pool says: hits, evictions, salts and events, also when many ask at once.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::json;
-use warmroute_kv::{KvEvent, Tokens};
+use tokio::sync::broadcast::Receiver;
+use warmroute_kv::{BlockHash, KvEvent, Tokens};
+use warmroute_worker::engine::KvBatch;
 
 use crate::world::{World, chat, completion, usage};
 
@@ -49,6 +52,31 @@ async fn a_small_cache_evicts_the_least_recently_used_prompt_from_its_end() {
     assert!(ask("b").await < 80);
 }
 
+/// What one who only listens to the events believes.
+#[derive(Default)]
+struct Believed {
+    held: HashSet<BlockHash>,
+    next: u64,
+}
+
+/// Takes in what was told so far.
+fn hear(batches: &mut Receiver<Arc<KvBatch>>, believed: &mut Believed) {
+    while let Ok(batch) = batches.try_recv() {
+        assert_eq!(batch.sequence, believed.next, "none is lost");
+        believed.next += 1;
+        for event in &batch.events {
+            match event {
+                KvEvent::Stored { blocks, .. } => believed.held.extend(blocks.iter().copied()),
+                KvEvent::Removed { blocks } => {
+                    blocks.iter().for_each(|block| assert!(believed.held.remove(block), "it was there"));
+                }
+                KvEvent::Cleared => believed.held.clear(),
+            }
+            assert!(believed.held.len() <= 64, "never more than the cache holds");
+        }
+    }
+}
+
 /// What one who only listens to the events believes the cache to hold, and what it reports, never part.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn usage_under_concurrency_and_eviction_is_what_the_events_tell() {
@@ -57,7 +85,7 @@ async fn usage_under_concurrency_and_eviction_is_what_the_events_tell() {
         config.max_running = 8;
     })
     .await;
-    let mut batches = world.worker.kv_batches();
+    let (mut batches, mut believed) = (world.worker.kv_batches(), Believed::default());
     let mut asking = FuturesUnordered::new();
     for number in 0..400 {
         let text = format!("{}{}", "s".repeat(64 * (number % 5)), number.to_string().repeat(64));
@@ -68,24 +96,13 @@ async fn usage_under_concurrency_and_eviction_is_what_the_events_tell() {
         });
         if asking.len() == 16 {
             asking.next().await;
+            hear(&mut batches, &mut believed);
         }
     }
     while asking.next().await.is_some() {}
     world.worker.idle().await;
-    let (mut held, mut next) = (HashSet::new(), 0);
-    while let Ok(batch) = batches.try_recv() {
-        assert_eq!(batch.sequence, next, "none is lost");
-        next += 1;
-        for event in &batch.events {
-            match event {
-                KvEvent::Stored { blocks, .. } => held.extend(blocks.iter().copied()),
-                KvEvent::Removed { blocks } => blocks.iter().for_each(|block| assert!(held.remove(block))),
-                KvEvent::Cleared => held.clear(),
-            }
-            assert!(held.len() <= 64, "never more than the cache holds");
-        }
-    }
-    assert!(next > 400, "{next} batches");
+    hear(&mut batches, &mut believed);
+    assert!(believed.next > 400, "{} batches", believed.next);
     let counters = world.worker.counters();
     assert_eq!(counters.requests, 400);
     assert_eq!(world.metric("vllm:prefix_cache_hits_total").await, counters.cached_tokens as f64);

@@ -97,10 +97,10 @@ async fn statuses_come_in_openais_shape_and_say_when_to_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_start_is_unready_for_a_while_or_slow() {
-    let world = World::failing("unready:seconds=30").await;
+    let world = World::failing("unready:seconds=20").await;
     assert_eq!(world.get("/health").await.status(), 503);
     assert_eq!(world.try_post(CHAT, &chat("hi", json!({}))).await.unwrap().status(), 503);
-    tokio::time::advance(Duration::from_secs(30)).await;
+    tokio::time::advance(Duration::from_secs(20)).await;
     assert_eq!(world.get("/health").await.status(), 200);
 
     let world = World::failing("slow:seconds=10,ms=700").await;

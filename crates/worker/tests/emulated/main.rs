@@ -3,6 +3,7 @@
 
 mod answers;
 mod cache;
+mod docs;
 mod faults;
 mod pace;
 mod world;
