@@ -45,17 +45,19 @@ impl Reply {
         self.pieces.opening.len() + self.pieces.closing.before.len()
     }
 
-    /// All of it at once, if it is short and nothing is to interrupt it; the ticket must have reached the end.
-    pub(super) fn into_whole(self) -> Result<Bytes, Self> {
-        if self.interruption.is_some() || self.length() > PIECE_BYTES {
-            return Err(self);
-        }
+    /// Whether it may go out at once: it is short, and nothing is to interrupt it.
+    pub(super) fn is_simple(&self) -> bool {
+        self.interruption.is_none() && self.length() <= PIECE_BYTES
+    }
+
+    /// All of it at once; the ticket must have reached the end.
+    pub(super) fn into_whole(self) -> Bytes {
         let mut out = Vec::with_capacity(self.length());
         out.extend_from_slice(&self.pieces.opening);
         (0..self.tokens).for_each(|place| self.token(place, &mut out));
         self.close(&mut out);
         self.ticket.finish();
-        Ok(out.into())
+        out.into()
     }
 
     /// Piece by piece. Dropping the body ends the request.

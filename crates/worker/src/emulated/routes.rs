@@ -214,17 +214,15 @@ fn send(reply: Reply, stream: bool) -> Response<Body> {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         return response;
     }
-    let length = reply.length();
-    match reply.into_whole() {
-        Ok(bytes) => answer_body(bytes),
-        Err(reply) => {
-            let mut response = Response::new(reply.into_body());
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(header::CONTENT_LENGTH, length.into());
-            response
-        }
+    if reply.is_simple() {
+        return answer_body(reply.into_whole());
     }
+    let length = reply.length();
+    let mut response = Response::new(reply.into_body());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    response
 }
 
 pub(super) fn answer_json(json: &Value) -> Response<Body> {
