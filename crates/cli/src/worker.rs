@@ -44,7 +44,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "MS", env = "WARMROUTE_DRAIN_GRACE_MS", default_value_t = grace_ms())]
     drain_grace_ms: u64,
     #[command(flatten)]
-    emulation: emulation::Flags,
+    emulation: emulation::Emulation,
 }
 
 /// What answers.

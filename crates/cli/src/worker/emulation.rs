@@ -11,7 +11,7 @@ use warmroute_worker::emulated::{EmulatedConfig, Pace};
 /// What only an emulated worker has.
 #[derive(Args)]
 #[command(next_help_heading = "With --engine emulated")]
-pub(super) struct Flags {
+pub(super) struct Emulation {
     /// How long steps take: h100 or mocker, as in the simulator
     #[arg(long, value_name = "MODEL", value_parser = engine_model, default_value = "h100")]
     engine_model: EngineModel,
@@ -61,7 +61,7 @@ fn factor(text: &str) -> Result<f64, String> {
     factor.ok_or_else(|| format!("'{text}' is no number from 0.001 to 1e9, nor 0; hint: such as 0, 1 or 2.5"))
 }
 
-impl Flags {
+impl Emulation {
     /// A worker that computes has none of these.
     pub(super) fn refuse_all(&self) -> anyhow::Result<()> {
         let given = [
