@@ -97,9 +97,15 @@ impl Worker {
 
     /// What a new request's first token would wait for, its own prompt not counted.
     pub(crate) fn ahead(&self, pace: &Pace, now: Time) -> Work {
+        let ahead = self.ahead_of_unread();
         let own = self.backlog.remaining(now, pace.token_s() * self.slower);
+        Work { tokens: own + ahead.tokens, ..ahead }
+    }
+
+    /// What of it does not depend on the clock: all but this gateway's own unread prompts.
+    pub(crate) fn ahead_of_unread(&self) -> Work {
         Work {
-            tokens: own + self.elsewhere.queued.as_f64(),
+            tokens: self.elsewhere.queued.as_f64(),
             context: (self.footing.context() + self.elsewhere.context).as_f64(),
         }
     }
@@ -138,6 +144,8 @@ pub(crate) struct Fleet {
     workers: Vec<(WorkerId, Worker)>,
     /// What `Worker::recent` is measured by.
     decay: Decay,
+    /// What it said last, and when: a decision asks twice.
+    weighed: Option<(Time, f64)>,
     /// Tokens, the sum of what is counted of each worker.
     capacity: u64,
     /// Whose accounts may have changed, for whoever keeps something made of them.
@@ -226,12 +234,17 @@ impl Fleet {
 
     /// What a token counts in `Worker::recent` if it is given to somebody now.
     pub(crate) fn weight(&mut self, now: Time) -> f64 {
+        if let Some((_, weight)) = self.weighed.filter(|(at, _)| *at == now) {
+            return weight;
+        }
         let faded = self.decay.rebase(now);
         if faded < 1.0 {
             self.workers.iter_mut().for_each(|(_, worker)| worker.recent *= faded);
             self.changes.regroup();
         }
-        self.decay.weight(now)
+        let weight = self.decay.weight(now);
+        self.weighed = Some((now, weight));
+        weight
     }
 
     /// Tokens that the caches of all workers hold, as far as is known.

@@ -192,6 +192,10 @@ impl<'a> Candidates<'a> {
         let mut least_cost = cost(least);
         for candidate in &self.list[1..] {
             let cost = cost(candidate);
+            // Most are dearer, which this tells at the least expense.
+            if cost > least_cost {
+                continue;
+            }
             let order = cost.total_cmp(&least_cost).then_with(|| compare(ties(candidate), ties(least)));
             if order.is_lt() {
                 (least, least_cost) = (candidate, cost);

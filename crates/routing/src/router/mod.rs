@@ -87,7 +87,7 @@ impl Router {
         };
         let place = self.survey.place(worker).expect("a policy chooses one of the candidates");
         let chosen = among.nth(place);
-        let fate = fate(chosen, among);
+        let fate = fate(chosen, self.survey.most, among.remembered());
         let fallbacks = fallbacks(among, worker);
         let mut booking = Booking::new(request, &self.scale, worker, now);
         booking.overlaps(self.survey.leading.depth_of(worker), chosen.overlap);
@@ -285,11 +285,10 @@ impl Router {
     }
 }
 
-/// What the choice of `chosen` makes of the prompt's tokens.
-fn fate(chosen: &Candidate, among: Candidates<'_>) -> Fate {
-    let (_, best) = among.overlaps();
+/// What the choice of `chosen` makes of the prompt's tokens, of which somebody holds `best` and somebody sent `remembered`.
+fn fate(chosen: &Candidate, best: Tokens, remembered: Tokens) -> Fate {
     let prompt = chosen.overlap + chosen.uncached;
-    let remembered = among.remembered().max(best);
+    let remembered = remembered.max(best);
     Fate {
         hit: chosen.overlap,
         lost_to_load: best - chosen.overlap,

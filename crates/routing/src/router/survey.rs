@@ -23,6 +23,8 @@ const GHOST_CACHES: f64 = 4.0;
 pub(super) struct Survey {
     /// One for each worker that takes requests, in order of their ids.
     pub(super) candidates: Vec<Candidate>,
+    /// The largest of their overlaps.
+    pub(super) most: Tokens,
     /// For each candidate.
     standings: Vec<Standing>,
     /// What caches that tell are measured in.
@@ -39,10 +41,8 @@ struct Standing {
     /// In the unit of the fleet's decay.
     recent: f64,
     front: Front,
-    /// What other gateways have sent there to be read, in tokens.
-    elsewhere: f64,
-    /// Tokens of KV state that requests under way read there.
-    context: f64,
+    /// What a first token waits for beside this gateway's unread prompts.
+    ahead: Work,
 }
 
 impl Survey {
@@ -63,21 +63,25 @@ impl Router {
         let recent = self.fleet.weight(now).recip();
         let (prompt, block) = (self.scale.prompt(request), self.scale.block(request));
         self.renew(block);
-        let fleet_token_s = self.pace.token_s();
+        let pace = self.pace;
+        let fleet_token_s = pace.token_s();
+        let mut most = Tokens::ZERO;
         let Survey { candidates, standings, leading, .. } = &mut self.survey;
         for (candidate, standing) in candidates.iter_mut().zip(standings) {
             let overlap = block.tokens(standing.slot.map_or(0, |slot| leading.depth_in(slot))).min(prompt);
+            most = most.max(overlap);
             candidate.overlap = overlap;
             candidate.uncached = prompt - overlap;
             candidate.token_s = fleet_token_s * standing.slower;
             candidate.recent = standing.recent * recent;
             let unread = standing.front.remaining(now, candidate.token_s).unwrap_or_else(|| {
-                let account = self.fleet.get(candidate.worker);
-                account.map_or(0.0, |account| account.backlog.remaining(now, candidate.token_s))
+                let account = self.fleet.get(candidate.worker).expect("a candidate has an account");
+                account.backlog.remaining(now, candidate.token_s)
             });
-            let ahead = Work { tokens: unread + standing.elsewhere, context: standing.context };
-            candidate.wait_s = self.pace.seconds(ahead) * standing.slower;
+            let ahead = Work { tokens: unread + standing.ahead.tokens, ..standing.ahead };
+            candidate.wait_s = pace.seconds(ahead) * standing.slower;
         }
+        self.survey.most = most;
         self.promise(request, block, prompt);
     }
 
@@ -88,6 +92,7 @@ impl Router {
         let candidate = &mut self.survey.candidates[place];
         candidate.overlap = block.tokens(blocks).min(prompt).max(candidate.overlap);
         candidate.uncached = prompt - candidate.overlap;
+        self.survey.most = self.survey.most.max(candidate.overlap);
     }
 
     /// Brings what candidates say whatever the prompt up to date.
@@ -180,8 +185,7 @@ impl Standing {
             slower: worker.slower,
             recent: worker.recent,
             front: worker.backlog.front(),
-            elsewhere: worker.elsewhere.queued.as_f64(),
-            context: (worker.footing.context() + worker.elsewhere.context).as_f64(),
+            ahead: worker.ahead_of_unread(),
         }
     }
 }
