@@ -1,8 +1,9 @@
 //! What one decision costs, from the prompt's block names to the booking, and what it costs to tell the router of its end.
 //!
-//! The index holds a million blocks, prompts are of 512, and ten requests are in flight per worker. Each call is timed by
-//! itself, since it is the slow ones that somebody waits for; the table has the clock's own cost subtracted. A prompt's
-//! names are made just before it is asked for, as in the gateway, and so are in the nearest cache.
+//! The index holds a million blocks, prompts are of 512 or of 64, and ten requests are in flight per worker. Each call is
+//! timed by itself, since it is the slow ones that somebody waits for; the table has the clock's own cost subtracted. A
+//! prompt's names are made just before it is asked for, as in the gateway, and so are in the nearest cache. Words behind
+//! `--` choose the fleets whose names contain one of them.
 
 #[expect(dead_code, reason = "the other bench asks it for more")]
 mod shapes;
@@ -22,8 +23,6 @@ use warmroute_routing::{
 use shapes::{ROOT, Sequence, Shape};
 
 const INDEXED_BLOCKS: u64 = 1_000_000;
-const PROMPT_BLOCKS: u64 = 512;
-const SHARED_BLOCKS: u64 = 256;
 const GROUPS: u64 = 50;
 const BLOCK_TOKENS: u64 = 16;
 const IN_FLIGHT: usize = 10;
@@ -40,31 +39,34 @@ const DECISIONS: usize = 40_000;
 struct Fleet {
     workers: u32,
     publishes: Publishes,
+    /// Blocks of a prompt; half of them are common to its group.
+    prompt: u64,
 }
 
-const FLEETS: [Fleet; 5] = [
-    Fleet { workers: 8, publishes: Publishes::Events },
-    Fleet { workers: 64, publishes: Publishes::Events },
-    Fleet { workers: 1_024, publishes: Publishes::Events },
-    Fleet { workers: 8, publishes: Publishes::Nothing },
-    Fleet { workers: 64, publishes: Publishes::Nothing },
+const FLEETS: [Fleet; 6] = [
+    Fleet { workers: 8, publishes: Publishes::Events, prompt: 64 },
+    Fleet { workers: 8, publishes: Publishes::Events, prompt: 512 },
+    Fleet { workers: 64, publishes: Publishes::Events, prompt: 512 },
+    Fleet { workers: 1_024, publishes: Publishes::Events, prompt: 512 },
+    Fleet { workers: 8, publishes: Publishes::Nothing, prompt: 512 },
+    Fleet { workers: 64, publishes: Publishes::Nothing, prompt: 512 },
 ];
 
 impl Fleet {
     fn name(&self) -> String {
         let what = if self.publishes == Publishes::Events { "told" } else { "shadows" };
-        format!("{} {what}", self.workers)
+        format!("{} {what}, {}", self.workers, self.prompt)
     }
 
     /// What its caches are warm with. Shadows need room for prompts that miss, or these would drive out what is asked again.
     fn stores(&self) -> Vec<Sequence> {
-        let own = PROMPT_BLOCKS - SHARED_BLOCKS;
+        let shared = self.prompt / 2;
         let warm = if self.publishes == Publishes::Events { INDEXED_BLOCKS } else { INDEXED_BLOCKS / 3 };
         let shape = Shape {
             name: "",
-            sequences: (warm - GROUPS * SHARED_BLOCKS).div_ceil(own),
-            blocks: PROMPT_BLOCKS,
-            shared: SHARED_BLOCKS,
+            sequences: (warm - GROUPS * shared).div_ceil(self.prompt - shared),
+            blocks: self.prompt,
+            shared,
             groups: GROUPS,
             workers: u64::from(self.workers),
             queries: 0,
@@ -143,7 +145,7 @@ impl World {
 
     /// The next request, after what happens until it comes. How long its decision takes.
     fn next(&mut self) -> Duration {
-        let prompt = shapes::query(&self.stores, self.asked, |_| SHARED_BLOCKS as usize);
+        let prompt = shapes::query(&self.stores, self.asked, |store| store.blocks.len() / 2);
         self.asked += 1;
         self.ask(&prompt)
     }
@@ -205,16 +207,16 @@ fn clock_cost() -> Duration {
 fn table() {
     let clock = clock_cost();
     println!("ns; the clock's {} ns are subtracted; {DECISIONS} decisions each", clock.as_nanos());
-    println!("                                      decision      first token         finished");
-    println!("workers        blocks   hits       p50     p99      p50     p99      p50     p99");
-    for fleet in &FLEETS {
+    println!("                                         decision      first token         finished");
+    println!("fleet, prompt    blocks   hits       p50     p99      p50     p99      p50     p99");
+    for fleet in asked() {
         let mut world = World::warm(fleet);
         (0..DECISIONS).for_each(|_| _ = world.next());
         let Laps { decision, first_token, finished, hits } = &mut world.laps;
         let [decision, first, finished] =
             [decision, first_token, finished].map(|laps| quantiles(laps, clock));
         println!(
-            "{:12} {:>8} {:>5.1}%  {:>8}{:>8} {:>8}{:>8} {:>8}{:>8}",
+            "{:15} {:>8} {:>5.1}%  {:>8}{:>8} {:>8}{:>8} {:>8}{:>8}",
             fleet.name(),
             world.router.indexed_blocks(),
             100.0 * hits.0 as f64 / hits.1 as f64,
@@ -228,10 +230,18 @@ fn table() {
     }
 }
 
+/// The fleets that the command line asks for, or all.
+#[expect(clippy::disallowed_methods, reason = "a bench is its own shell")]
+fn asked() -> impl Iterator<Item = &'static Fleet> {
+    let words: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let asked = move |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    FLEETS.iter().filter(move |fleet| asked(&fleet.name()))
+}
+
 fn all(criterion: &mut Criterion) {
     table();
     let mut group = criterion.benchmark_group("decision");
-    for fleet in &FLEETS {
+    for fleet in asked() {
         let mut world = None;
         group.bench_function(fleet.name(), |bencher| {
             let world = world.get_or_insert_with(|| World::warm(fleet));

@@ -90,7 +90,7 @@ impl Scale {
 }
 
 /// One request's blocks, by the estimate of the time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Block {
     length: usize,
     tokens_per: f64,

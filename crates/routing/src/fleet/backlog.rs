@@ -33,6 +33,28 @@ pub(crate) struct Unread {
     pub(crate) tells: bool,
 }
 
+/// The prompt in front and what is behind it: all that has to be known of most backlogs to say what is left of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Front {
+    /// When the worker began with it; nothing is left of a backlog that is empty.
+    since: Option<Time>,
+    takes_s: f64,
+    tells: bool,
+    /// Tokens behind it.
+    behind: f64,
+}
+
+impl Front {
+    /// What is left of the backlog by now, as the number of tokens that take as long at `token_s` seconds each; nothing, if the
+    /// prompts behind must be asked as well.
+    pub(crate) fn remaining(&self, now: Time, token_s: f64) -> Option<f64> {
+        // Most workers have nothing to read: they need not be asked what the clock says of it.
+        let Some(since) = self.since else { return Some(0.0) };
+        let left_s = self.takes_s - now.since(since).as_secs_f64();
+        (left_s > 0.0 || self.tells).then(|| left_s.max(0.0) / token_s + self.behind)
+    }
+}
+
 impl Backlog {
     /// A prompt was sent.
     pub(crate) fn push(&mut self, unread: Unread, now: Time) {
@@ -62,6 +84,13 @@ impl Backlog {
     /// All of it, as if nothing of the prompt in front had been read.
     pub(crate) const fn total(&self) -> Tokens {
         self.total
+    }
+
+    /// The prompt in front, if there is any.
+    pub(crate) fn front(&self) -> Front {
+        let Some(first) = self.entries.front() else { return Front::default() };
+        let behind = (self.total - first.uncached).as_f64();
+        Front { since: Some(self.since), takes_s: first.takes_s, tells: first.tells, behind }
     }
 
     /// What is left of it by now, as the number of tokens that take as long at `token_s` seconds each.

@@ -1,6 +1,7 @@
 //! The workers: who takes requests, and what each has to do.
 
 mod backlog;
+mod changes;
 mod decay;
 mod footing;
 mod pace;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use warmroute_kv::Tokens;
 
-pub(crate) use self::backlog::{Backlog, Unread};
+pub(crate) use self::backlog::{Backlog, Front, Unread};
+pub(crate) use self::changes::Changes;
 pub(crate) use self::decay::Decay;
 pub(crate) use self::footing::Footing;
 pub(crate) use self::pace::{Pace, Slowness, Work};
@@ -62,6 +64,8 @@ pub(crate) struct Worker {
     pub(crate) predicted: u64,
     /// Prompt tokens reported cached.
     pub(crate) reported: u64,
+    /// What the fleet's capacity has of this worker's.
+    counted: Tokens,
 }
 
 impl Worker {
@@ -82,6 +86,7 @@ impl Worker {
             slot: None,
             predicted: 0,
             reported: 0,
+            counted: Tokens::ZERO,
         }
     }
 
@@ -92,11 +97,15 @@ impl Worker {
 
     /// What a new request's first token would wait for, its own prompt not counted.
     pub(crate) fn ahead(&self, pace: &Pace, now: Time) -> Work {
-        // Most workers have nothing to read: they need not be asked what the clock says of it.
-        let busy = self.backlog.prompts() > 0;
-        let own = if busy { self.backlog.remaining(now, pace.token_s() * self.slower) } else { 0.0 };
+        let ahead = self.ahead_of_unread();
+        let own = self.backlog.remaining(now, pace.token_s() * self.slower);
+        Work { tokens: own + ahead.tokens, ..ahead }
+    }
+
+    /// What of it does not depend on the clock: all but this gateway's own unread prompts.
+    pub(crate) fn ahead_of_unread(&self) -> Work {
         Work {
-            tokens: own + self.elsewhere.queued.as_f64(),
+            tokens: self.elsewhere.queued.as_f64(),
             context: (self.footing.context() + self.elsewhere.context).as_f64(),
         }
     }
@@ -135,11 +144,18 @@ pub(crate) struct Fleet {
     workers: Vec<(WorkerId, Worker)>,
     /// What `Worker::recent` is measured by.
     decay: Decay,
+    /// What it said last, and when: a decision asks twice.
+    weighed: Option<(Time, f64)>,
+    /// Tokens, the sum of what is counted of each worker.
+    capacity: u64,
+    /// Whose accounts may have changed, for whoever keeps something made of them.
+    pub(crate) changes: Changes,
 }
 
 impl Fleet {
     /// A worker is (back) up, with an empty cache. What is booked on it stays booked.
     pub(crate) fn join(&mut self, id: WorkerId, spec: WorkerSpec) {
+        self.changes.regroup();
         let place = self.place(id).unwrap_or_else(|place| {
             self.workers.insert(place, (id, Worker::new(spec)));
             place
@@ -159,6 +175,7 @@ impl Fleet {
             worker.shadow = None;
             worker.slot = None;
             worker.elsewhere = Elsewhere::default();
+            self.changes.regroup();
             self.bury(id);
         }
     }
@@ -166,6 +183,7 @@ impl Fleet {
     pub(crate) fn drain(&mut self, id: WorkerId) {
         if let Some(worker) = self.get_mut(id).filter(|worker| worker.state == State::Up) {
             worker.state = State::Draining;
+            self.changes.regroup();
         }
     }
 
@@ -174,7 +192,9 @@ impl Fleet {
         let Ok(place) = self.place(id) else { return };
         let worker = &self.workers[place].1;
         if worker.state == State::Gone && worker.in_flight == 0 {
+            self.capacity -= u64::from(worker.counted.0);
             self.workers.remove(place);
+            self.changes.regroup();
         }
     }
 
@@ -182,8 +202,21 @@ impl Fleet {
         self.place(id).ok().map(|place| &self.workers[place].1)
     }
 
+    /// Opens an account for writing.
     pub(crate) fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
-        self.place(id).ok().map(|place| &mut self.workers[place].1)
+        let place = self.place(id).ok()?;
+        self.changes.write(place);
+        Some(&mut self.workers[place].1)
+    }
+
+    /// How many accounts there are.
+    pub(crate) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The worker at this place of the list.
+    pub(crate) fn nth(&self, place: usize) -> Option<(WorkerId, &Worker)> {
+        self.workers.get(place).map(|(id, worker)| (*id, worker))
     }
 
     /// Where a worker is, or would be. Drivers number workers from zero, so it mostly is where its number says.
@@ -201,16 +234,31 @@ impl Fleet {
 
     /// What a token counts in `Worker::recent` if it is given to somebody now.
     pub(crate) fn weight(&mut self, now: Time) -> f64 {
+        if let Some((_, weight)) = self.weighed.filter(|(at, _)| *at == now) {
+            return weight;
+        }
         let faded = self.decay.rebase(now);
         if faded < 1.0 {
             self.workers.iter_mut().for_each(|(_, worker)| worker.recent *= faded);
+            self.changes.regroup();
         }
-        self.decay.weight(now)
+        let weight = self.decay.weight(now);
+        self.weighed = Some((now, weight));
+        weight
     }
 
     /// Tokens that the caches of all workers hold, as far as is known.
     pub(crate) fn capacity(&self) -> Tokens {
-        self.iter().filter_map(|(_, worker)| worker.capacity()).sum()
+        Tokens(u32::try_from(self.capacity).unwrap_or(u32::MAX))
+    }
+
+    /// Brings the fleet's capacity up to date with the account at this place of the list.
+    pub(crate) fn recount(&mut self, place: usize) {
+        if let Some((_, worker)) = self.workers.get_mut(place) {
+            let capacity = worker.capacity().unwrap_or_default();
+            self.capacity = self.capacity + u64::from(capacity.0) - u64::from(worker.counted.0);
+            worker.counted = capacity;
+        }
     }
 
     /// The workers that take requests.

@@ -112,10 +112,15 @@ struct Fleet {
 
 impl CacheAware {
     fn fleet(&self, among: Candidates<'_>) -> Fleet {
-        let mean = |of: fn(&Candidate) -> f64| among.iter().map(of).sum::<f64>() / among.count() as f64;
+        let (mut unread, mut recent) = (0.0, 0.0);
+        for candidate in among.iter() {
+            unread += f64::from(candidate.unread);
+            recent += candidate.recent;
+        }
+        let count = among.count() as f64;
         Fleet {
-            waiting: (mean(|candidate| f64::from(candidate.unread)) - 1.0).max(0.0),
-            recent: mean(|candidate| candidate.recent),
+            waiting: (unread / count - 1.0).max(0.0),
+            recent: recent / count,
             price: self.reuse.share() * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1),
             stay_s: among.stay_s(),
         }
@@ -142,12 +147,11 @@ fn crowded(candidate: &Candidate) -> f64 {
 impl Policy for CacheAware {
     fn choose(&mut self, _: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
         let fleet = self.fleet(among);
-        let chosen = among.least(|candidate| {
-            let ties = [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64];
-            [self.cost(candidate, &fleet), ties[0], ties[1], ties[2]]
-        });
-        let overlaps = || among.iter().map(|candidate| candidate.overlap);
-        let (best, common) = (overlaps().max().unwrap_or_default(), overlaps().min().unwrap_or_default());
+        let chosen = among.least_or(
+            |candidate| self.cost(candidate, &fleet),
+            |candidate| [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64],
+        );
+        let (common, best) = among.overlaps();
         self.reuse.learn(chosen, (among.remembered() - best).as_f64());
         let reason = match chosen.overlap {
             _ if best == common => Reason::LeastLoad,

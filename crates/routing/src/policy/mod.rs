@@ -9,6 +9,8 @@ mod conformance;
 mod options;
 mod rendezvous;
 
+use std::cmp::Ordering;
+
 use warmroute_kv::Tokens;
 
 pub use self::config::{BadPolicy, PolicyConfig};
@@ -167,22 +169,45 @@ impl<'a> Candidates<'a> {
         self.occasion.remembered
     }
 
+    /// The least and the largest overlap of all.
+    pub fn overlaps(self) -> (Tokens, Tokens) {
+        self.list.iter().fold((self.list[0].overlap, Tokens::ZERO), |(least, most), candidate| {
+            (least.min(candidate.overlap), most.max(candidate.overlap))
+        })
+    }
+
     /// The one with the least `cost`, the first of equals. Costs are compared by `f64::total_cmp`.
     pub fn least<const N: usize>(self, cost: impl Fn(&Candidate) -> [f64; N]) -> &'a Candidate {
-        let compare = |one: &[f64; N], other: &[f64; N]| {
-            one.iter()
-                .zip(other)
-                .map(|(a, b)| a.total_cmp(b))
-                .find(|order| order.is_ne())
-                .unwrap_or(std::cmp::Ordering::Equal)
-        };
-        self.list
-            .iter()
-            .map(|candidate| (cost(candidate), candidate))
-            .min_by(|(one, _), (other, _)| compare(one, other))
-            .expect("candidates are never empty")
-            .1
+        self.least_or(|_| 0.0, cost)
     }
+
+    /// The one with the least `cost`; of equals the one that is least by `ties`, which are seldom asked for; the first of equals
+    /// in both. Costs are compared by `f64::total_cmp`.
+    pub fn least_or<const N: usize>(
+        self,
+        cost: impl Fn(&Candidate) -> f64,
+        ties: impl Fn(&Candidate) -> [f64; N],
+    ) -> &'a Candidate {
+        let mut least = &self.list[0];
+        let mut least_cost = cost(least);
+        for candidate in &self.list[1..] {
+            let cost = cost(candidate);
+            // Most are dearer, which this tells at the least expense.
+            if cost > least_cost {
+                continue;
+            }
+            let order = cost.total_cmp(&least_cost).then_with(|| compare(ties(candidate), ties(least)));
+            if order.is_lt() {
+                (least, least_cost) = (candidate, cost);
+            }
+        }
+        least
+    }
+}
+
+fn compare<const N: usize>(one: [f64; N], other: [f64; N]) -> Ordering {
+    let orders = one.iter().zip(&other).map(|(a, b)| a.total_cmp(b));
+    orders.fold(Ordering::Equal, Ordering::then)
 }
 
 /// What a policy chose.

@@ -2,10 +2,13 @@
 //!
 //! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
 
+mod fallbacks;
 mod survey;
 #[cfg(test)]
 mod tests;
 
+use self::fallbacks::fallbacks;
+use self::survey::Survey;
 use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
 
 use crate::booking::{Booking, Bookings};
@@ -44,10 +47,9 @@ pub struct Router {
     /// How fast the fleet reads.
     pace: Pace,
     decisions: u64,
-    /// Emptied after every use; kept for its memory, as are the next two.
+    survey: Survey,
+    /// Emptied after every use; kept for its memory.
     events: KvEvents,
-    candidates: Vec<Candidate>,
-    leading: Leading,
 }
 
 impl Router {
@@ -65,9 +67,8 @@ impl Router {
             scale: Scale::default(),
             pace: Pace::default(),
             decisions: 0,
+            survey: Survey::default(),
             events: KvEvents::new(),
-            candidates: Vec::new(),
-            leading: Leading::default(),
         }
     }
 
@@ -76,36 +77,23 @@ impl Router {
     /// # Errors
     /// If no worker takes requests.
     pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        let decision = self.decide(request, &mut candidates, now);
-        candidates.clear();
-        self.candidates = candidates;
-        decision
-    }
-
-    fn decide(
-        &mut self,
-        request: &Request<'_>,
-        candidates: &mut Vec<Candidate>,
-        now: Time,
-    ) -> Result<Decision, NoWorker> {
-        self.survey(request, candidates, now);
+        self.survey(request, now);
         let occasion = self.occasion(request, now);
-        let among = Candidates::new(candidates, occasion).ok_or_else(|| self.nobody())?;
+        let among = Candidates::new(&self.survey.candidates, occasion).ok_or_else(|| self.nobody())?;
         let Choice { worker, reason } = if among.count() == 1 {
             Choice { worker: among.nth(0).worker, reason: Reason::Only }
         } else {
             self.policy.choose(request, among, &mut self.chance)
         };
-        let chosen = among.iter().find(|candidate| candidate.worker == worker);
-        let chosen = chosen.expect("a policy chooses one of the candidates");
-        let fate = fate(chosen, among);
+        let place = self.survey.place(worker).expect("a policy chooses one of the candidates");
+        let chosen = among.nth(place);
+        let fate = fate(chosen, self.survey.most, among.remembered());
+        let fallbacks = fallbacks(among, worker);
         let mut booking = Booking::new(request, &self.scale, worker, now);
-        booking.overlaps(self.leading.depth_of(worker), chosen.overlap);
+        booking.overlaps(self.survey.leading.depth_of(worker), chosen.overlap);
         booking.remembered = among.remembered();
         let (overlap, prompt) = (booking.overlap, booking.prompt);
         let booking = self.book(booking, now);
-        let fallbacks = survey::fallbacks(candidates, worker);
         let policy = self.policy_name;
         Ok(Decision { booking, worker, fallbacks, overlap, prompt, fate, reason, policy })
     }
@@ -297,11 +285,10 @@ impl Router {
     }
 }
 
-/// What the choice of `chosen` makes of the prompt's tokens.
-fn fate(chosen: &Candidate, among: Candidates<'_>) -> Fate {
-    let best = among.iter().map(|candidate| candidate.overlap).max().unwrap_or_default();
+/// What the choice of `chosen` makes of the prompt's tokens, of which somebody holds `best` and somebody sent `remembered`.
+fn fate(chosen: &Candidate, best: Tokens, remembered: Tokens) -> Fate {
     let prompt = chosen.overlap + chosen.uncached;
-    let remembered = among.remembered().max(best);
+    let remembered = remembered.max(best);
     Fate {
         hit: chosen.overlap,
         lost_to_load: best - chosen.overlap,

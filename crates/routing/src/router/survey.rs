@@ -1,10 +1,15 @@
 //! What the router knows of every worker with regard to one request: the candidates that a policy chooses among.
+//!
+//! Candidates stay from one decision to the next. What a worker's account says of it whatever the prompt and the clock is
+//! written when the account has changed, which is a few accounts between two decisions; each decision writes the rest, for
+//! all workers.
 
 use warmroute_kv::Tokens;
 
 use super::Router;
-use crate::fleet::Worker;
+use crate::fleet::{Front, State, Work, Worker};
 use crate::ghost::{FEWEST_MARKS, MOST_MARKS};
+use crate::index::{Leading, Slot};
 use crate::policy::{Candidate, Occasion};
 use crate::request::{Request, WorkerId};
 use crate::scale::Block;
@@ -12,40 +17,139 @@ use crate::time::Time;
 
 /// Prompts of so many times the fleet's caches are remembered.
 const GHOST_CACHES: f64 = 4.0;
-/// Fallbacks that a decision names: more would only cost time, since attempts are bounded too.
-const MOST_FALLBACKS: usize = 8;
+
+/// The candidates, and what is kept to complete them.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// One for each worker that takes requests, in order of their ids.
+    pub(super) candidates: Vec<Candidate>,
+    /// The largest of their overlaps.
+    pub(super) most: Tokens,
+    /// For each candidate.
+    standings: Vec<Standing>,
+    /// What caches that tell are measured in.
+    block: Option<Block>,
+    /// What each worker holds of the prompt; kept for its memory.
+    pub(super) leading: Leading,
+}
+
+/// What a candidate's prompt- and clock-dependent parts are made of.
+#[derive(Debug)]
+struct Standing {
+    slot: Option<Slot>,
+    slower: f64,
+    /// In the unit of the fleet's decay.
+    recent: f64,
+    front: Front,
+    /// What a first token waits for beside this gateway's unread prompts.
+    ahead: Work,
+}
+
+impl Survey {
+    /// Where `worker` is among the candidates. Drivers number workers from zero, so it mostly is where its number says.
+    pub(super) fn place(&self, worker: WorkerId) -> Option<usize> {
+        let likely = worker.0 as usize;
+        if self.candidates.get(likely).is_some_and(|candidate| candidate.worker == worker) {
+            return Some(likely);
+        }
+        self.candidates.binary_search_by_key(&worker, |candidate| candidate.worker).ok()
+    }
+}
 
 impl Router {
-    /// Fills in one candidate for each worker that takes requests.
-    pub(super) fn survey(&mut self, request: &Request<'_>, candidates: &mut Vec<Candidate>, now: Time) {
-        self.index.leading(request.blocks, &mut self.leading);
-        let promised = self.promises.furthest(request.blocks);
-        let (prompt, block) = (self.scale.prompt(request), self.scale.block(request));
-        let fleet_token_s = self.pace.token_s();
+    /// Has one candidate for each worker that takes requests.
+    pub(super) fn survey(&mut self, request: &Request<'_>, now: Time) {
+        self.index.leading(request.blocks, &mut self.survey.leading);
         let recent = self.fleet.weight(now).recip();
-        candidates.extend(self.fleet.up().map(|(id, worker)| {
-            let coming = promised.filter(|(soon, _)| *soon == id).map_or(0, |(_, blocks)| blocks);
-            let blocks = worker.slot.map_or(0, |slot| self.leading.depth_in(slot)).max(coming);
-            let overlap = block.tokens(blocks).min(prompt);
-            let elsewhere = &worker.elsewhere;
-            let ahead = worker.ahead(&self.pace, now);
-            Candidate {
-                worker: id,
-                overlap,
-                uncached: prompt - overlap,
-                in_flight: worker.in_flight + elsewhere.in_flight,
-                unread: worker.backlog.prompts() + elsewhere.unread,
-                queued: worker.backlog.total() + elsewhere.queued,
-                wait_s: self.pace.seconds(ahead) * worker.slower,
-                token_s: fleet_token_s * worker.slower,
-                recent: worker.recent * recent,
-                fill: self.fill(worker, Some(block)),
-                active: worker.footing.active() + elsewhere.active,
-                context: worker.footing.context() + elsewhere.context,
-                capacity: worker.capacity(),
-                last_chosen: worker.last_chosen,
+        let (prompt, block) = (self.scale.prompt(request), self.scale.block(request));
+        self.renew(block);
+        let pace = self.pace;
+        let fleet_token_s = pace.token_s();
+        let mut most = Tokens::ZERO;
+        let Survey { candidates, standings, leading, .. } = &mut self.survey;
+        for (candidate, standing) in candidates.iter_mut().zip(standings) {
+            let overlap = block.tokens(standing.slot.map_or(0, |slot| leading.depth_in(slot))).min(prompt);
+            most = most.max(overlap);
+            candidate.overlap = overlap;
+            candidate.uncached = prompt - overlap;
+            candidate.token_s = fleet_token_s * standing.slower;
+            candidate.recent = standing.recent * recent;
+            let unread = standing.front.remaining(now, candidate.token_s).unwrap_or_else(|| {
+                let account = self.fleet.get(candidate.worker).expect("a candidate has an account");
+                account.backlog.remaining(now, candidate.token_s)
+            });
+            let ahead = Work { tokens: unread + standing.ahead.tokens, ..standing.ahead };
+            candidate.wait_s = pace.seconds(ahead) * standing.slower;
+        }
+        self.survey.most = most;
+        self.promise(request, block, prompt);
+    }
+
+    /// Counts what a worker is going to hold as if it held it already.
+    fn promise(&mut self, request: &Request<'_>, block: Block, prompt: Tokens) {
+        let Some((worker, blocks)) = self.promises.furthest(request.blocks) else { return };
+        let Some(place) = self.survey.place(worker) else { return };
+        let candidate = &mut self.survey.candidates[place];
+        candidate.overlap = block.tokens(blocks).min(prompt).max(candidate.overlap);
+        candidate.uncached = prompt - candidate.overlap;
+        self.survey.most = self.survey.most.max(candidate.overlap);
+    }
+
+    /// Brings what candidates say whatever the prompt up to date.
+    fn renew(&mut self, block: Block) {
+        let other_block = self.survey.block.replace(block) != Some(block);
+        if self.fleet.changes.take_regrouped() {
+            self.survey.candidates.clear();
+            self.survey.standings.clear();
+            (0..self.fleet.len()).for_each(|place| self.fleet.recount(place));
+            for (id, worker) in self.fleet.up() {
+                self.survey.candidates.push(self.standing_candidate(id, worker, block));
+                self.survey.standings.push(Standing::of(worker));
             }
-        }));
+            return;
+        }
+        let mut changes = std::mem::take(&mut self.fleet.changes);
+        changes.take_written(|place| self.renew_one(place, block));
+        self.fleet.changes = changes;
+        if other_block {
+            self.refill(block);
+        }
+    }
+
+    fn renew_one(&mut self, place: usize, block: Block) {
+        self.fleet.recount(place);
+        let Some((id, worker)) = self.fleet.nth(place).filter(|(_, worker)| worker.state == State::Up) else {
+            return;
+        };
+        let Some(place) = self.survey.place(id) else { return };
+        self.survey.candidates[place] = self.standing_candidate(id, worker, block);
+        self.survey.standings[place] = Standing::of(worker);
+    }
+
+    /// Measures the caches that tell of blocks in blocks of another size.
+    fn refill(&mut self, block: Block) {
+        for place in 0..self.survey.candidates.len() {
+            let worker = self.fleet.get(self.survey.candidates[place].worker);
+            if let Some(worker) = worker.filter(|worker| worker.shadow.is_none()) {
+                self.survey.candidates[place].fill = self.fill(worker, Some(block));
+            }
+        }
+    }
+
+    /// A candidate as far as its account goes.
+    fn standing_candidate(&self, id: WorkerId, worker: &Worker, block: Block) -> Candidate {
+        let elsewhere = &worker.elsewhere;
+        Candidate {
+            in_flight: worker.in_flight + elsewhere.in_flight,
+            unread: worker.backlog.prompts() + elsewhere.unread,
+            queued: worker.backlog.total() + elsewhere.queued,
+            fill: self.fill(worker, Some(block)),
+            active: worker.footing.active() + elsewhere.active,
+            context: worker.footing.context() + elsewhere.context,
+            capacity: worker.capacity(),
+            last_chosen: worker.last_chosen,
+            ..Candidate::idle(id)
+        }
     }
 
     /// What the decision is about beside the workers; the prompt counts as sent from now on.
@@ -74,21 +178,116 @@ impl Router {
     }
 }
 
-/// Whom to try if the chosen one cannot be reached: least work first, then fewest requests, then whoever was chosen longest ago.
-pub(super) fn fallbacks(candidates: &[Candidate], chosen: WorkerId) -> Vec<WorkerId> {
-    let most = MOST_FALLBACKS.min(candidates.len() - 1);
-    // A handful is kept sorted on the way: most candidates are compared with its last and leave it as it is.
-    let mut best = [(u128::MAX, chosen); MOST_FALLBACKS];
-    for other in candidates.iter().filter(|other| other.worker != chosen) {
-        let work: Tokens = other.queued + other.uncached;
-        // Ordered as the three numbers are; of equal ones the first stays before.
-        let key =
-            u128::from(work.0) << 96 | u128::from(other.in_flight) << 64 | u128::from(other.last_chosen);
-        if key < best[MOST_FALLBACKS - 1].0 {
-            let place = best.partition_point(|(less, _)| *less <= key);
-            best[place..].rotate_right(1);
-            best[place] = (key, other.worker);
+impl Standing {
+    fn of(worker: &Worker) -> Self {
+        Self {
+            slot: worker.slot,
+            slower: worker.slower,
+            recent: worker.recent,
+            front: worker.backlog.front(),
+            ahead: worker.ahead_of_unread(),
         }
     }
-    best[..most].iter().map(|(_, worker)| *worker).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use warmroute_kv::{BlockHash, KvEvent};
+
+    use super::*;
+    use crate::{BookingId, Chance, Elsewhere, Event, Publishes, Settings, Unit, Usage, WorkerSpec};
+
+    const ROOT: BlockHash = BlockHash(0);
+
+    /// The candidates made from the accounts alone, with nothing kept from an earlier decision.
+    fn afresh(router: &mut Router, request: &Request<'_>, now: Time) -> Vec<Candidate> {
+        let recent = router.fleet.weight(now).recip();
+        let promised = router.promises.furthest(request.blocks);
+        let (prompt, block) = (router.scale.prompt(request), router.scale.block(request));
+        let candidate = |(id, worker): (WorkerId, &Worker)| {
+            let coming = promised.filter(|(soon, _)| *soon == id).map_or(0, |(_, blocks)| blocks);
+            let blocks = router.leading_blocks(id, request.blocks).max(coming);
+            let overlap = block.tokens(blocks).min(prompt);
+            Candidate {
+                overlap,
+                uncached: prompt - overlap,
+                wait_s: router.pace.seconds(worker.ahead(&router.pace, now)) * worker.slower,
+                token_s: router.pace.token_s() * worker.slower,
+                recent: worker.recent * recent,
+                ..router.standing_candidate(id, worker, block)
+            }
+        };
+        router.fleet.up().map(candidate).collect()
+    }
+
+    /// Something that may happen to a fleet of four.
+    fn anything(chance: &mut Chance, blocks: &[BlockHash], latest: u64) -> Event {
+        let worker = WorkerId(chance.below(4) as u32);
+        let booking = BookingId(chance.below(latest as usize + 1) as u64);
+        let tokens = |chance: &mut Chance| Tokens(chance.below(500) as u32);
+        match chance.below(16) {
+            0 => Event::Left { worker },
+            1 => Event::Drained { worker },
+            2..5 => {
+                let publishes = if chance.below(2) == 0 { Publishes::Nothing } else { Publishes::Events };
+                let capacity = (chance.below(4) > 0).then_some(Tokens(2_000));
+                Event::Joined { worker, spec: WorkerSpec { capacity, publishes } }
+            }
+            5 => {
+                let (queued, active, context) = (tokens(chance), tokens(chance), tokens(chance));
+                Event::Elsewhere {
+                    worker,
+                    load: Elsewhere { in_flight: 2, unread: 1, queued, active, context },
+                }
+            }
+            6 => Event::Kv { worker, event: KvEvent::Cleared },
+            7 => Event::Kv { worker, event: KvEvent::Removed { blocks: vec![blocks[blocks.len() - 1]] } },
+            8..10 => Event::Kv { worker, event: KvEvent::Stored { parent: ROOT, blocks: blocks.to_vec() } },
+            10..12 => Event::FirstToken { booking },
+            12 => Event::Moved { booking, to: worker },
+            13 => Event::Aborted { booking },
+            _ => {
+                let usage =
+                    Usage { prompt: tokens(chance), cached: Some(tokens(chance)), output: tokens(chance) };
+                Event::Finished { booking, usage: (chance.below(3) > 0).then_some(usage) }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_from_decision_to_decision_is_what_would_be_made_afresh() {
+        for seed in 0..8 {
+            let mut chance = Chance::new(seed);
+            let mut router = Router::new(Settings::default());
+            let (mut now, mut latest) = (Time::ZERO, 0);
+            for step in 0..3_000 {
+                // Now and then so long that what was done lately has to be measured anew.
+                let pause_ms = if step % 1_000 == 999 { 8_000_000 } else { chance.below(200) as u64 };
+                now = now + Duration::from_millis(pause_ms);
+                let blocks: Vec<_> = (0..1 + chance.below(12))
+                    .map(|n| BlockHash((chance.below(3) * 100 + n) as u64))
+                    .collect();
+                let size = [16, 64][chance.below(2)];
+                let (unit, prompt) = ([Unit::Tokens, Unit::Bytes][chance.below(2)], blocks.len() * size);
+                let tells_first_token = chance.below(2) == 0;
+                let request =
+                    Request { unit, prompt, block: size, tells_first_token, ..Request::new(ROOT, &blocks) };
+                if chance.below(3) == 0 {
+                    latest = router.route(&request, now).map_or(latest, |decision| decision.booking.0);
+                } else {
+                    router.observe(anything(&mut chance, &blocks, latest), now);
+                }
+                // Not after every step, so that changes pile up.
+                if chance.below(3) == 0 {
+                    router.survey(&request, now);
+                    let kept = router.survey.candidates.clone();
+                    assert_eq!(kept, afresh(&mut router, &request, now), "seed {seed}, step {step}");
+                    let capacities = router.fleet.iter().filter_map(|(_, worker)| worker.capacity());
+                    assert_eq!(router.fleet.capacity(), capacities.sum(), "seed {seed}, step {step}");
+                }
+            }
+        }
+    }
 }
