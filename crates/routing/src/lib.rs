@@ -45,5 +45,5 @@ pub use event::{Elsewhere, Event, Publishes, Usage, WorkerSpec};
 pub use fleet::WorkerView;
 pub use index::{Index, Leading};
 pub use request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Unit, WorkerId};
-pub use router::{Router, Settings};
+pub use router::{Explanation, Router, Settings};
 pub use time::Time;

@@ -28,7 +28,7 @@ use crate::units::Blocks;
 
 /// A bounded cache of blocks. `C` is what a block's state was computed from (the worker: its tokens); two blocks are
 /// the same only if their contents are. A pool that only keeps accounts uses `()`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockPool<C = ()> {
     capacity: usize,
     /// Where each shared block of the current generation is.
@@ -42,7 +42,7 @@ pub struct BlockPool<C = ()> {
     generation: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry<C> {
     /// Leases that hold this slot.
     pins: u32,
@@ -50,7 +50,7 @@ struct Entry<C> {
     shared: Option<Shared<C>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shared<C> {
     hash: BlockHash,
     content: C,

@@ -3,7 +3,7 @@
 //! together and so stand together: those of a whole prompt can be moved as a few sections.
 
 /// The list. Slots are plain indices here; each is in the list at most once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Recency {
     links: Vec<Link>,
     oldest: Option<u32>,

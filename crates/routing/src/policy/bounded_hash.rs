@@ -26,6 +26,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     BoundedHash { factor: options.get("factor"), prefix_tokens: options.count("prefix") }
 }
 
+#[derive(Clone)]
 struct BoundedHash {
     factor: f64,
     prefix_tokens: usize,

@@ -181,3 +181,45 @@ fn names_are_unique_and_options_have_defaults_in_range() {
         }
     }
 }
+
+#[test]
+fn an_explanation_says_what_is_decided_next_and_changes_no_decision() {
+    for policy in every_policy() {
+        let name = policy.name();
+        let [mut asked, mut left_alone] = [(); 2].map(|()| router(policy.clone(), 4));
+        let mut chance = Chance::new(5);
+        for step in 0..300_u64 {
+            let now = Time::from_millis(step * 7);
+            let desk = chance.below(9) as u64;
+            let text = format!("desk {desk}: a question");
+            let blocks: Vec<_> = (0..8).map(|n| BlockHash(desk * 100 + n)).collect();
+            let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+            let told = asked.explain(&request, now).unwrap();
+            let decided = asked.route(&request, now).unwrap();
+            assert_eq!(
+                (told.worker, told.reason, told.policy, told.fate, &told.fallbacks),
+                (decided.worker, decided.reason, decided.policy, decided.fate, &decided.fallbacks),
+                "{name}, step {step}"
+            );
+            assert_eq!(decided, left_alone.route(&request, now).unwrap(), "{name}, step {step}");
+            if chance.below(3) > 0 {
+                for router in [&mut asked, &mut left_alone] {
+                    router.observe(Event::Finished { booking: decided.booking, usage: None }, now);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_of_policy_keeps_what_is_known_of_caches() {
+    let mut router = router(PolicyConfig::of(&POLICIES[0]), 4);
+    let blocks: Vec<_> = (0..40).map(BlockHash).collect();
+    let request = Request::new(BlockHash(0), &blocks);
+    let first = router.route(&request, Time::ZERO).unwrap();
+    router.observe(Event::Finished { booking: first.booking, usage: None }, Time::ZERO);
+    router.set_policy(&PolicyConfig::default());
+    let second = router.route(&request, Time::ZERO).unwrap();
+    assert_eq!(second.policy, "cache_aware");
+    assert_eq!(second.fate.unseen, Tokens::ZERO);
+}

@@ -22,6 +22,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     PrefixHash { chars: options.count("chars") }
 }
 
+#[derive(Clone)]
 struct PrefixHash {
     chars: usize,
 }

@@ -2,6 +2,7 @@
 //!
 //! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
 
+mod explain;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Worke
 use crate::scale::Scale;
 use crate::shadow::Report;
 use crate::time::Time;
+
+pub use self::explain::Explanation;
 
 /// How to route.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +125,7 @@ impl Router {
                 self.fleet.leave(worker);
             }
             Event::Drained { worker } => self.fleet.drain(worker),
+            Event::Resumed { worker } => self.fleet.resume(worker),
             Event::Elsewhere { worker, load } => {
                 if let Some(worker) = self.fleet.get_mut(worker) {
                     worker.elsewhere = load;
@@ -133,6 +137,18 @@ impl Router {
             Event::Finished { booking, usage } => self.finished(booking, usage, now),
             Event::Aborted { booking } => _ = self.unbook(booking, now),
         }
+    }
+
+    /// Chooses by another policy from now on. What is known of workers and prompts stays, and requests under way stay where they are; only
+    /// what the old policy had learned for itself goes with it.
+    pub fn set_policy(&mut self, policy: &PolicyConfig) {
+        self.policy = policy.build();
+        self.policy_name = policy.name();
+    }
+
+    /// Requests that were sent to `worker` and have not ended.
+    pub fn in_flight_at(&self, worker: WorkerId) -> u32 {
+        self.fleet.get(worker).map_or(0, |worker| worker.in_flight)
     }
 
     /// Requests that were routed and have not ended.

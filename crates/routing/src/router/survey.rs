@@ -55,6 +55,12 @@ impl Router {
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
         let blocks = self.ghost.recall(request.blocks, most);
+        self.occasion_after(request, blocks, now)
+    }
+
+    /// The same, if so many leading blocks were sent before.
+    pub(super) fn occasion_after(&self, request: &Request<'_>, blocks: usize, now: Time) -> Occasion {
+        let block = self.scale.block(request);
         let remembered = block.tokens(blocks).min(self.scale.prompt(request));
         Occasion { now, remembered, stay_s: self.scale.stay_s() }
     }
