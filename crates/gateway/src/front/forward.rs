@@ -84,27 +84,27 @@ impl Gateway {
         outgoing: &Outgoing,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
-        let mut worker = &outgoing.worker;
+        let config = self.config.now();
+        let mut worker = Arc::clone(&outgoing.worker);
         let mut fallbacks = outgoing.fallbacks.iter();
         loop {
-            let tried = self.attempt(worker, outgoing).await;
+            let tried = self.attempt(&worker, outgoing).await;
             let cause = cause_to_retry(&tried);
             if let Err(Failure::Unreachable(error)) = &tried
                 && nobody_there(error)
             {
                 worker.doubt();
             }
-            let may_retry = cause.is_some() && exchange.attempts() < self.config.max_attempts;
-            let up =
-                |id: &WorkerId| Some(self.fleet.worker(*id)).filter(|worker| worker.state() == State::Up);
+            let may_retry = cause.is_some() && exchange.attempts() < config.max_attempts;
+            let up = |id: &WorkerId| self.fleet.worker(*id).filter(|worker| worker.state() == State::Up);
             let next = may_retry.then(|| fallbacks.find_map(up)).flatten();
             let (Some(cause), Some(next)) = (cause, next) else {
                 // If that is a worker's own 503, it explains itself better than we could.
-                return tried.map_err(|failure| self.refuse(&failure, worker, exchange.attempts()));
+                return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
             };
             tracing::debug!(from = %worker.name, to = %next.name, cause, "retrying on another worker");
             worker = next;
-            exchange.move_to(Arc::clone(worker), cause);
+            exchange.move_to(Arc::clone(&worker), cause);
         }
     }
 
@@ -114,6 +114,7 @@ impl Gateway {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = worker.uri(outgoing.path.clone());
         *request.headers_mut() = outgoing.headers.clone();
+        worker.authorize(request.headers_mut());
         let begin = async {
             let response =
                 self.upstream.request(request).await.map_err(|error| match error.is_connect() {
@@ -124,12 +125,16 @@ impl Gateway {
             let first = rest.frame().await.transpose().map_err(Failure::BrokenBody)?;
             Ok(Answer { head, first, rest })
         };
-        timeout(self.config.first_byte_timeout_ms.duration(), begin).await.unwrap_or(Err(Failure::Stalled))
+        timeout(self.config.now().first_byte_timeout_ms.duration(), begin)
+            .await
+            .unwrap_or(Err(Failure::Stalled))
     }
 
     fn refuse(&self, failure: &Failure, worker: &Worker, attempts: usize) -> Refusal {
         let error = match failure {
-            Failure::Stalled => ApiError::worker_timeout(&worker.name, self.config.first_byte_timeout_ms.0),
+            Failure::Stalled => {
+                ApiError::worker_timeout(&worker.name, self.config.now().first_byte_timeout_ms.0)
+            }
             Failure::Unreachable(_) | Failure::Broken(_) | Failure::BrokenBody(_) => {
                 ApiError::worker_lost(&worker.name, failure)
             }

@@ -11,6 +11,7 @@ use warmroute_openai::{ApiError, RequestView};
 use warmroute_routing::{Request, Unit};
 
 use super::session;
+use crate::journal::Prompt;
 
 /// Which of the two completion endpoints a request came to; they keep their prompt under different keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(super) struct Look<'a> {
     session: Option<u64>,
     streams: bool,
     text: Cow<'a, str>,
+    model: Cow<'a, str>,
 }
 
 /// Looks at a request. `chunk_bytes` of prompt make one block.
@@ -45,8 +47,9 @@ pub(super) fn look<'a>(
         Surface::Chat => RequestView::of_chat(body),
         Surface::Completion => RequestView::of_completion(body),
     }?;
+    let model = view.model.clone().unwrap_or_default();
     let namespace = Namespace {
-        model: view.model.as_deref().unwrap_or_default(),
+        model: &model,
         lora: None, // vLLM serves an adapter under a model name of its own
         salt: view.cache_salt.as_deref(),
         tools: view.tools,
@@ -61,10 +64,21 @@ pub(super) fn look<'a>(
         session: session::key(headers, &view),
         streams: view.stream,
         text: view.text_start(),
+        model,
     })
 }
 
 impl Look<'_> {
+    /// The model that is asked, as it is written; empty if none is named.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The prompt as it may be written down.
+    pub(super) fn prompt(&self) -> Prompt {
+        Prompt { root: self.root, blocks: self.blocks.clone(), bytes: self.prompt_bytes }
+    }
+
     /// The router's question.
     pub(super) fn request(&self) -> Request<'_> {
         Request {

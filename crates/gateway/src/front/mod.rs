@@ -12,10 +12,10 @@ mod forward;
 mod headers;
 mod intake;
 mod look;
-mod refusal;
+pub(crate) mod refusal;
 mod relay;
 mod session;
-mod status;
+pub(crate) mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,17 +24,21 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use http::HeaderMap;
 use http::uri::PathAndQuery;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use warmroute_openai::ApiError;
+use warmroute_routing::Explanation;
 
 use self::exchange::Exchange;
 use self::forward::{Answer, Outgoing};
 use self::look::Surface;
 use self::refusal::Refusal;
-use crate::config::GatewayConfig;
+use crate::config::Live;
 use crate::core::Core;
+use crate::journal::Journal;
+use crate::keys::Gate;
 use crate::sources::Fleet;
 use crate::upstream::Upstream;
 
@@ -43,7 +47,9 @@ pub(crate) struct Gateway {
     pub core: Arc<Core>,
     pub fleet: Arc<Fleet>,
     pub upstream: Upstream,
-    pub config: Arc<GatewayConfig>,
+    pub config: Arc<Live>,
+    pub keys: Gate,
+    pub journal: Arc<Journal>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,
 }
@@ -60,10 +66,15 @@ pub(crate) fn routes(gateway: &Arc<Gateway>) -> Router {
         let gateway = Arc::clone(gateway);
         get(move || std::future::ready(show(&gateway))).fallback(|request| refuse_method(request, "GET"))
     };
+    let models = {
+        let gateway = Arc::clone(gateway);
+        get(move |headers: HeaderMap| std::future::ready(known_models(&gateway, &headers)))
+            .fallback(|request| refuse_method(request, "GET"))
+    };
     Router::new()
         .route("/v1/chat/completions", completions(Surface::Chat))
         .route("/v1/completions", completions(Surface::Completion))
-        .route("/v1/models", shown(status::models))
+        .route("/v1/models", models)
         .route("/health", shown(status::health))
         .route("/livez", shown(status::live))
         .route("/readyz", shown(status::ready))
@@ -73,6 +84,14 @@ pub(crate) fn routes(gateway: &Arc<Gateway>) -> Router {
         })
 }
 
+/// The models, for whoever may ask them anything.
+fn known_models(gateway: &Gateway, headers: &HeaderMap) -> Response {
+    match gateway.keys.admit(headers) {
+        Ok(_) => status::models(gateway),
+        Err(limited) => Refusal::from(limited).into_response(),
+    }
+}
+
 async fn refuse_method(request: Request, allowed: &'static str) -> Response {
     let error = ApiError::method_not_allowed(request.method().as_str(), request.uri().path(), allowed);
     Refusal::from(error).into_response()
@@ -80,11 +99,11 @@ async fn refuse_method(request: Request, allowed: &'static str) -> Response {
 
 /// One completion request. If the client goes away this future is dropped, and with it the attempt and the booking.
 async fn complete(gateway: Arc<Gateway>, surface: Surface, mut request: Request) -> Response {
-    let mut exchange = Exchange::new(Arc::clone(&gateway.core));
     let id = headers::request_id(request.headers());
+    let mut exchange = Exchange::new(&gateway, &id, request.method(), request.uri().path());
     request.headers_mut().insert(headers::REQUEST_ID, id.clone());
     let mut response = match gateway.answer(surface, request, &mut exchange).await {
-        Ok(answer) => relay::respond(answer, exchange, gateway.config.idle_timeout_ms.duration()),
+        Ok(answer) => relay::respond(answer, exchange, gateway.config.now().idle_timeout_ms.duration()),
         Err(refusal) => exchange.refused(refusal),
     };
     response.headers_mut().insert(headers::REQUEST_ID, id);
@@ -100,17 +119,18 @@ impl Gateway {
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
         let (mut head, body) = request.into_parts();
-        let limits = intake::Limits {
-            bytes: self.config.max_body_bytes,
-            time: self.config.body_timeout_ms.duration(),
-        };
+        exchange.admitted(self.keys.admit(&head.headers)?);
+        let config = self.config.now();
+        let limits = intake::Limits { bytes: config.max_body_bytes, time: config.body_timeout_ms.duration() };
         let body = intake::read(body, limits).await?;
-        self.first_probes(self.config.first_probe_wait_ms.duration()).await;
+        self.first_probes(config.first_probe_wait_ms.duration()).await;
 
         let work_began = Instant::now();
-        let look = look::look(surface, &head.headers, &body, self.config.text_chunk_bytes)?;
+        let look = look::look(surface, &head.headers, &body, config.text_chunk_bytes)?;
+        exchange.seen(&look, body.len());
         let (mut decision, booking) = self.core.route(&look.request(), work_began)?;
-        let worker = Arc::clone(self.fleet.worker(decision.worker));
+        // It is on the list for as long as something is booked on it.
+        let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
         let fallbacks = std::mem::take(&mut decision.fallbacks);
         exchange.place(decision, booking, Arc::clone(&worker));
 
@@ -118,6 +138,22 @@ impl Gateway {
         let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let outgoing = Outgoing { worker, fallbacks, path, headers: head.headers, body };
         self.forward(&outgoing, exchange).await
+    }
+
+    /// Where a request with this body would go if it came to `path` now. Nothing is sent, booked or learned.
+    pub(crate) fn explain(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Explanation, Refusal> {
+        let surface = match path {
+            "/v1/chat/completions" => Surface::Chat,
+            "/v1/completions" => Surface::Completion,
+            _ => return Err(ApiError::not_found(path).into()),
+        };
+        let look = look::look(surface, headers, body, self.config.now().text_chunk_bytes)?;
+        Ok(self.core.explain(&look.request())?)
     }
 
     /// A request that comes before every worker has been probed once waits for that, so that a gateway started together with its

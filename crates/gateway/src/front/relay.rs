@@ -94,6 +94,7 @@ impl Relay {
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         if let Some(data) = frame.data_ref() {
             self.tail.push(data);
+            self.exchange.passed(data.len());
             self.in_event = !data.ends_with(b"\n\n");
             // vLLM can send comments to keep a waiting client's connection open.
             if self.before_token && !data.starts_with(b":") {
