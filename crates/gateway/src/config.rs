@@ -102,10 +102,13 @@ settings! {
     policy: PolicyConfig = PolicyConfig::default();
     /// Seed of the policies' random choices; the same seed and arrivals give the same decisions.
     seed: u64 = 0;
-    /// Bytes of prompt text hashed into one block; 64 bytes of English are about one 16-token block of the engines.
-    text_chunk_bytes: usize = 64;
+    /// Bytes of prompt text hashed into one block: about four 16-token blocks of the engines. Smaller ones know better where prompts
+    /// part, by a few dozen tokens, and cost time and memory for each.
+    text_chunk_bytes: usize = 256;
     /// Largest request body in bytes, answered with 413 beyond; 64 MiB holds a million-token prompt with room for images.
     max_body_bytes: usize = 64 * 1024 * 1024;
+    /// Threads that serve connections, each its own; 0 is one for each processor. Each fills about one processor when it is busy.
+    threads: usize = 0;
     /// Most client connections at once; the next one waits in the listen queue. Each costs about 20 kB, so this is 320 MB at worst.
     max_connections: usize = 16_384;
     /// Most workers tried for one request before its first byte; beyond three, the fleet has a problem no retry solves.

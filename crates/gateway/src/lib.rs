@@ -20,6 +20,7 @@
 pub mod config;
 mod core;
 mod front;
+mod lanes;
 mod server;
 mod show;
 mod sources;
@@ -28,7 +29,6 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -37,11 +37,13 @@ use tokio_util::task::TaskTracker;
 
 pub use crate::config::{ConfigError, GatewayConfig, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl};
 use crate::core::Core;
-use crate::front::Gateway;
+use crate::front::{Front, Gateway};
+use crate::lanes::Lanes;
 use crate::server::{Server, Signals};
 use crate::sources::Fleet;
 use crate::sources::health::Checkers;
 use crate::tasks::Owned;
+use crate::upstream::Upstream;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,14 @@ pub enum GatewayError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The threads that serve connections cannot be started.
+    #[error(
+        "cannot start a thread: {source}; hint: raise the limits of processes and open files, or lower --threads"
+    )]
+    Threads {
         /// What the system said.
         source: std::io::Error,
     },
@@ -76,17 +86,18 @@ pub async fn start(config: GatewayConfig) -> Result<RunningGateway, GatewayError
     let gateway = Arc::new(Gateway {
         core: Arc::new(Core::new(&config)),
         fleet: Arc::new(Fleet::new(&config.workers)),
-        upstream: upstream::client(&config, Owned(tasks.upstream.clone())),
+        upstream: Upstream::new(&config),
         config: Arc::clone(&config),
         draining: CancellationToken::new(),
     });
     tasks.check(&gateway, &signals.abort);
-    let server =
-        Server::new(front::routes(&gateway), &config, Owned(tasks.connections.clone()), signals.clone());
+    let lanes = Lanes::start(config.threads).map_err(|source| GatewayError::Threads { source })?;
+    let fronts = lanes.all().iter().map(|lane| (lane.clone(), Front::new(&gateway))).collect();
+    let server = Server::new(fronts, &config, Owned(tasks.connections.clone()), signals.clone());
     tasks.connections.spawn(server.run(listener));
     tracing::info!(%address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
     let abandoned = signals.abort.clone().drop_guard();
-    Ok(RunningGateway { address, gateway, tasks, signals, _abandoned: abandoned })
+    Ok(RunningGateway { address, gateway, tasks, signals, _abandoned: abandoned, _lanes: lanes })
 }
 
 /// A gateway that runs until it is shut down; dropping it cuts everything at once.
@@ -96,6 +107,7 @@ pub struct RunningGateway {
     tasks: Tasks,
     signals: Signals,
     _abandoned: DropGuard,
+    _lanes: Lanes,
 }
 
 impl RunningGateway {
@@ -138,24 +150,15 @@ impl RunningGateway {
         tasks.connections.wait().await;
         tasks.checkers.close();
         tasks.checkers.wait().await;
-        // With the last user of the client its idle connections end; a worker that does not react must not hold us up.
-        drop(gateway);
-        tasks.upstream.close();
-        let _ = timeout(UPSTREAM_CLOSE, tasks.upstream.wait()).await;
         tracing::info!("gateway stopped");
     }
 }
-
-/// Closing idle connections is a matter of microseconds; this only bounds the unforeseen.
-const UPSTREAM_CLOSE: Duration = Duration::from_secs(1);
 
 /// All tasks of a gateway, by what they do.
 #[derive(Default)]
 struct Tasks {
     /// The listener, clients' connections and their streams.
     connections: TaskTracker,
-    /// Connections to workers; they end with the client that pools them.
-    upstream: TaskTracker,
     /// One health checker per worker.
     checkers: TaskTracker,
 }

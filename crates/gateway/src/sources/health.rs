@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::uri::PathAndQuery;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http::Response;
+use http_body_util::{BodyExt, Limited};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use warmroute_routing::{Event, Publishes, WorkerSpec};
 
@@ -21,7 +19,7 @@ use super::describe::Description;
 use super::{Fleet, State, Worker};
 use crate::config::GatewayConfig;
 use crate::core::Core;
-use crate::upstream::{Upstream, nobody_there};
+use crate::upstream::{Incoming, Upstream};
 
 /// What one probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,13 +103,13 @@ impl Checkers {
 
     async fn probe(&self, worker: &Worker) -> Finding {
         let answer = async {
-            match self.upstream.request(get(worker, "/health")).await {
+            match self.upstream.get(worker.authority(), "/health").await {
                 // Read to the end, or the connection could not be used again and every probe would open one.
                 Ok(response) if response.status().is_success() => match read(response).await {
                     Some(_) => Finding::Healthy,
                     None => Finding::Unhealthy,
                 },
-                Err(error) if nobody_there(&error) => Finding::Unreachable,
+                Err(error) if error.nobody_there() => Finding::Unreachable,
                 Ok(_) | Err(_) => Finding::Unhealthy,
             }
         };
@@ -143,7 +141,7 @@ impl Checkers {
     /// A GET's whole body, or nothing if the worker has no such path or takes too long.
     async fn fetch(&self, worker: &Worker, path: &'static str) -> Option<Bytes> {
         let whole = async {
-            let response = self.upstream.request(get(worker, path)).await.ok()?;
+            let response = self.upstream.get(worker.authority(), path).await.ok()?;
             let found = response.status().is_success();
             read(response).await.filter(|_| found)
         };
@@ -154,12 +152,6 @@ impl Checkers {
 /// The whole body, unless it is cut or absurdly long.
 async fn read(response: Response<Incoming>) -> Option<Bytes> {
     Some(Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?.to_bytes())
-}
-
-fn get(worker: &Worker, path: &'static str) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::default());
-    *request.uri_mut() = worker.uri(PathAndQuery::from_static(path));
-    request
 }
 
 #[cfg(test)]

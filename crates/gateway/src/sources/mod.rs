@@ -9,8 +9,8 @@ pub(crate) mod health;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
+use http::uri::Authority;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use warmroute_routing::WorkerId;
@@ -70,13 +70,9 @@ impl Worker {
         }
     }
 
-    /// The address of a path on this worker.
-    pub(crate) fn uri(&self, path: PathAndQuery) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path);
-        Uri::from_parts(parts).expect("scheme, authority and path are all there")
+    /// Where it listens.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Whether it takes requests.
