@@ -25,6 +25,7 @@ mod docs;
 mod front;
 mod journal;
 mod keys;
+mod lanes;
 mod reload;
 mod server;
 mod show;
@@ -35,7 +36,6 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -48,17 +48,19 @@ pub use crate::config::{
     ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
 };
 use crate::core::Core;
-use crate::front::Gateway;
+use crate::front::{Front, Gateway};
 use crate::journal::Journal;
 pub use crate::journal::LogError;
 use crate::keys::Gate;
 pub use crate::keys::{BadKeys, Keys};
+use crate::lanes::Lanes;
 use crate::reload::Reloader;
 pub use crate::reload::{Origins, Reloaded};
 use crate::server::{Server, Signals};
 use crate::sources::health::Checker;
 use crate::sources::{Fleet, Membership, Origin, discovery};
 use crate::tasks::Owned;
+use crate::upstream::Upstream;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,14 @@ pub enum GatewayError {
     /// A log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The threads that serve connections cannot be started.
+    #[error(
+        "cannot start a thread: {source}; hint: raise the limits of processes and open files, or lower --threads"
+    )]
+    Threads {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error(
         "cannot listen on {address}: {source}; hint: another program may have it; choose another with --{flag}"
@@ -104,7 +114,7 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
-    let gateway = gateway(&config, &tasks)?;
+    let gateway = gateway(&config)?;
     let members = tasks.membership(&gateway, &signals.abort);
     members.tell(&Origin::Settings, config.workers.clone());
     members.fleet().told();
@@ -115,20 +125,30 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
         let (reloader, abort) = (Arc::clone(&reloader), signals.abort.clone());
         tasks.checkers.spawn(async move { abort.run_until_cancelled(reloader.follow_files()).await });
     }
-    let serve = |app, listener| {
-        let server = Server::new(app, &config, Owned(tasks.connections.clone()), signals.clone());
-        tasks.connections.spawn(server.run(listener));
-    };
     let (address, admin_address) = (clients.address, operators.as_ref().map(|listener| listener.address));
-    serve(front::routes(&gateway), clients.listener);
+    let lanes = Lanes::start(config.threads).map_err(|source| GatewayError::Threads { source })?;
+    let fronts = lanes.all().iter().map(|lane| (lane.clone(), Front::new(&gateway))).collect();
+    let server = Server::new(fronts, &config, Owned(tasks.connections.clone()), signals.clone());
+    tasks.connections.spawn(server.run(clients.listener));
     if let Some(Listener { listener, .. }) = operators {
         let (gateway, members, reloader) =
             (Arc::clone(&gateway), Arc::clone(&members), Arc::clone(&reloader));
-        serve(admin::routes(&Arc::new(Admin { gateway, members, reloader })), listener);
+        let admin = Arc::new(Admin { gateway, members, reloader });
+        tasks.connections.spawn(admin::serve(listener, admin, tasks.connections.clone(), signals.clone()));
     }
     tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
     let _abandoned = signals.abort.clone().drop_guard();
-    Ok(RunningGateway { address, admin_address, gateway, members, reloader, tasks, signals, _abandoned })
+    Ok(RunningGateway {
+        address,
+        admin_address,
+        gateway,
+        members,
+        reloader,
+        tasks,
+        signals,
+        _abandoned,
+        _lanes: lanes,
+    })
 }
 
 /// A socket that listens, and where.
@@ -146,14 +166,14 @@ impl Listener {
     }
 }
 
-fn gateway(config: &GatewayConfig, tasks: &Tasks) -> Result<Arc<Gateway>, GatewayError> {
+fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
     let core = Arc::new(Core::new(config));
     Ok(Arc::new(Gateway {
         // The settings themselves are a source too.
         fleet: Arc::new(Fleet::new(1 + config.discover.0.len())),
-        upstream: upstream::client(config, Owned(tasks.upstream.clone())),
+        upstream: Upstream::new(config),
         config: Arc::new(Live::new(config.clone())),
-        keys: Gate::new(&config.all_keys()?),
+        keys: Arc::new(Gate::new(&config.all_keys()?)),
         journal: Arc::new(Journal::open(config, &core)?),
         draining: CancellationToken::new(),
         core,
@@ -170,6 +190,7 @@ pub struct RunningGateway {
     tasks: Tasks,
     signals: Signals,
     _abandoned: DropGuard,
+    _lanes: Lanes,
 }
 
 impl RunningGateway {
@@ -225,7 +246,7 @@ impl RunningGateway {
     /// Drains: `/readyz` turns 503, after `drain_delay_ms` the listener closes, running requests have `drain_grace_ms` to end, and
     /// what is left is cut. If this future is dropped half-way, everything is cut at once.
     pub async fn shutdown(self) {
-        let Self { gateway, members, reloader, tasks, signals, _abandoned, .. } = self;
+        let Self { gateway, tasks, signals, _abandoned, .. } = self;
         let config = gateway.config.now();
         gateway.draining.cancel();
         sleep(config.drain_delay_ms.duration()).await;
@@ -241,27 +262,18 @@ impl RunningGateway {
         tasks.connections.wait().await;
         tasks.checkers.close();
         tasks.checkers.wait().await;
-        // With the last user of the client its idle connections end; a worker that does not react must not hold us up.
         let journal = Arc::clone(&gateway.journal);
-        drop((gateway, members, reloader));
-        tasks.upstream.close();
-        let _ = timeout(UPSTREAM_CLOSE, tasks.upstream.wait()).await;
         // Writing what is left may take as long as the disk wants.
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         tracing::info!("gateway stopped");
     }
 }
 
-/// Closing idle connections is a matter of microseconds; this only bounds the unforeseen.
-const UPSTREAM_CLOSE: Duration = Duration::from_secs(1);
-
 /// All tasks of a gateway, by what they do.
 #[derive(Default)]
 struct Tasks {
     /// The listener, clients' connections and their streams.
     connections: TaskTracker,
-    /// Connections to workers; they end with the client that pools them.
-    upstream: TaskTracker,
     /// One health checker per worker.
     checkers: TaskTracker,
 }

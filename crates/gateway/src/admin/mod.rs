@@ -11,6 +11,7 @@ mod explain;
 mod fleet;
 mod guard;
 mod sent;
+mod serve;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,8 @@ use crate::front::refusal::Refusal;
 use crate::front::{Gateway, status};
 use crate::reload::Reloader;
 use crate::sources::Membership;
+
+pub(crate) use self::serve::serve;
 
 /// What the handlers work on.
 pub(crate) struct Admin {
@@ -67,7 +70,7 @@ const ROUTES: &[Route] = &[
 ];
 
 /// The whole API.
-pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
+fn routes(admin: &Arc<Admin>) -> Router {
     let add = |router: Router<Arc<Admin>>, route: &'static Route| {
         let handlers = (route.handlers)().fallback(move |request| refuse_method(request, route.methods));
         router.route(route.path, handlers)

@@ -117,6 +117,8 @@ settings! {
         /// Address and port of the admin API, or off; anything but loopback needs a key with `admin`.
         #[serde(deserialize_with = "from_text")]
         admin_listen: Optional<SocketAddr> = Optional::OFF, main, restart;
+        /// Threads that serve connections, each its own; 0 is one for each processor. Each fills about one processor when it is busy.
+        threads: usize = 0, restart;
         /// Most client connections at once; the next one waits in the listen queue. Each costs about 20 kB, so this is 320 MB at worst.
         max_connections: usize = 16_384, restart;
         /// Milliseconds a client's connection may be idle or in the middle of a request head; above the 60 to 90 s for which proxies keep theirs.
@@ -136,8 +138,9 @@ settings! {
         policy: PolicyConfig = PolicyConfig::default(), main;
         /// Seed of the policies' random choices; the same seed and arrivals give the same decisions.
         seed: u64 = 0, restart;
-        /// Bytes of prompt text hashed into one block; 64 bytes of English are about one 16-token block of the engines.
-        text_chunk_bytes: usize = 64, restart;
+        /// Bytes of prompt text hashed into one block: about four 16-token blocks of the engines. Smaller ones know better where prompts part,
+        /// by a few dozen tokens, and cost time and memory for each.
+        text_chunk_bytes: usize = 256, restart;
     }
     "Workers" {
         /// Where workers are looked for beside those that are listed: file:PATH, dns://HOST:PORT or srv://NAME, separated by commas, or off.

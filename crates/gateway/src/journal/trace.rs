@@ -1,7 +1,7 @@
 //! A request as a row of a trace in Mooncake's schema, which `warmroute simulate --trace` reads back.
 //!
-//! A row has the prompt's *hashes* and never its text. The gateway hashes bytes and traces count tokens, so one hashed block stands for
-//! [`TOKENS_PER_BLOCK`] tokens whatever the text: prefixes that two requests share then share exactly the same ids, which a count by
+//! A row has the prompt's *hashes* and never its text. The gateway hashes bytes and traces count tokens, so four bytes stand for a token
+//! whatever the text: prefixes that two requests share then share exactly the same ids, which a count by
 //! each request's own tokens per byte would break. What the worker reported is in fields of its own.
 
 use std::time::Duration;
@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::Entry;
 use super::access::since_1970_ms;
 
-/// Tokens that one block of text counts as, in rows and for `--trace-block`: 64 bytes of English are about 16.
-pub(crate) const TOKENS_PER_BLOCK: usize = 16;
+/// About what English has. `--trace-block` is `text_chunk_bytes` divided by this.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// The four fields of the schema, and ours after them.
 #[derive(Debug, Serialize)]
@@ -35,9 +35,9 @@ pub(super) struct Row<'a> {
 /// The row of a request, if it has a prompt; `after` is its arrival, counted from when the log was opened.
 pub(super) fn row(entry: &Entry, after: Duration, block_bytes: usize) -> Option<Row<'_>> {
     let prompt = entry.blocks.as_ref()?;
-    let whole = prompt.blocks.len();
-    let rest = (prompt.bytes.saturating_sub(whole * block_bytes) * TOKENS_PER_BLOCK / block_bytes)
-        .min(TOKENS_PER_BLOCK - 1);
+    let (whole, block_tokens) = (prompt.blocks.len(), (block_bytes / BYTES_PER_TOKEN).max(1));
+    let rest_bytes = prompt.bytes.saturating_sub(whole * block_bytes);
+    let rest = (rest_bytes / BYTES_PER_TOKEN).min(block_tokens - 1);
     let mut hash_ids: Vec<u64> = prompt.blocks.iter().map(|block| block.0).collect();
     if hash_ids.is_empty() {
         // A prompt shorter than one block: readers want an id, and do not use that of a block that is not whole.
@@ -45,7 +45,7 @@ pub(super) fn row(entry: &Entry, after: Duration, block_bytes: usize) -> Option<
     }
     Some(Row {
         timestamp: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
-        input_length: (whole * TOKENS_PER_BLOCK + rest).max(1),
+        input_length: (whole * block_tokens + rest).max(1),
         // Not every worker reports usage; engines send a stream token by token.
         output_length: entry.usage.map_or(entry.pieces, |usage| usage.output.0).max(1),
         hash_ids,
@@ -81,11 +81,8 @@ mod tests {
     fn lengths_and_ids_agree_as_readers_want_them() {
         for bytes in [1, 4, 63, 64, 65, 127, 128, 1_000] {
             let (tokens, ids) = row_of(&"x".repeat(bytes));
-            let whole = tokens / TOKENS_PER_BLOCK;
-            assert!(
-                ids.len() == whole || ids.len() == tokens.div_ceil(TOKENS_PER_BLOCK),
-                "{bytes}: {tokens}, {ids:?}"
-            );
+            let whole = tokens / 16;
+            assert!(ids.len() == whole || ids.len() == tokens.div_ceil(16), "{bytes}: {tokens}, {ids:?}");
             assert!(tokens.abs_diff(bytes / 4) <= 1, "{bytes} bytes are {tokens} tokens");
         }
     }

@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::uri::PathAndQuery;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, Limited};
 use tokio::time::{Instant, sleep_until, timeout};
 use warmroute_routing::{Event, Publishes, WorkerSpec};
 
@@ -22,7 +20,7 @@ use super::worker::Health;
 use super::{Fleet, Worker};
 use crate::config::{GatewayConfig, Live};
 use crate::core::Core;
-use crate::upstream::{Upstream, nobody_there};
+use crate::upstream::{Incoming, Upstream, UpstreamError};
 
 /// What one probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,13 +125,13 @@ impl Checker {
 
     async fn probe(&self, worker: &Worker) -> Finding {
         let answer = async {
-            match self.upstream.request(get(worker, "/health")).await {
+            match self.get(worker, "/health").await {
                 // Read to the end, or the connection could not be used again and every probe would open one.
                 Ok(response) if response.status().is_success() => match read(response).await {
                     Some(_) => Finding::Healthy,
                     None => Finding::Unhealthy,
                 },
-                Err(error) if nobody_there(&error) => Finding::Unreachable,
+                Err(error) if error.nobody_there() => Finding::Unreachable,
                 Ok(_) | Err(_) => Finding::Unhealthy,
             }
         };
@@ -171,10 +169,15 @@ impl Checker {
         self.fleet.changed();
     }
 
+    async fn get(&self, worker: &Worker, path: &'static str) -> Result<Response<Incoming>, UpstreamError> {
+        let headers = HeaderMap::new();
+        self.upstream.get(worker.authority(), path, &worker.authorized(&headers)).await
+    }
+
     /// A GET's whole body, or nothing if the worker has no such path or takes too long.
     async fn fetch(&self, worker: &Worker, path: &'static str) -> Option<Bytes> {
         let whole = async {
-            let response = self.upstream.request(get(worker, path)).await.ok()?;
+            let response = self.get(worker, path).await.ok()?;
             let found = response.status().is_success();
             read(response).await.filter(|_| found)
         };
@@ -185,13 +188,6 @@ impl Checker {
 /// The whole body, unless it is cut or absurdly long.
 async fn read(response: Response<Incoming>) -> Option<Bytes> {
     Some(Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?.to_bytes())
-}
-
-fn get(worker: &Worker, path: &'static str) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::default());
-    *request.uri_mut() = worker.uri(PathAndQuery::from_static(path));
-    worker.authorize(request.headers_mut());
-    request
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 //! Its health is written by its own checker only, and whether it drains by [`Membership`](super::Membership) only; everybody reads both
 //! as one [`State`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::header::AUTHORIZATION;
-use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -90,13 +91,9 @@ impl Worker {
         }
     }
 
-    /// The address of a path on this worker.
-    pub(crate) fn uri(&self, path: PathAndQuery) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.url.authority().clone());
-        parts.path_and_query = Some(path);
-        Uri::from_parts(parts).expect("scheme, authority and path are all there")
+    /// Where it listens.
+    pub(crate) fn authority(&self) -> &Authority {
+        self.url.authority()
     }
 
     /// Whether it takes requests.
@@ -126,12 +123,14 @@ impl Worker {
         Arc::clone(&self.description.lock())
     }
 
-    /// Shows it its own key, if it has one; the client's key is then none of its business.
-    pub(crate) fn authorize(&self, headers: &mut HeaderMap) {
-        if let Some(key) = &*self.key.load() {
-            headers.remove("x-api-key");
-            headers.insert(AUTHORIZATION, HeaderValue::clone(key));
-        }
+    /// Headers that show it its own key, if it has one; the client's key is then none of its business.
+    pub(crate) fn authorized<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, HeaderMap> {
+        let key = self.key.load();
+        let Some(key) = &*key else { return Cow::Borrowed(headers) };
+        let mut headers = headers.clone();
+        headers.remove("x-api-key");
+        headers.insert(AUTHORIZATION, HeaderValue::clone(key));
+        Cow::Owned(headers)
     }
 
     /// The key may have changed.

@@ -26,7 +26,7 @@ pub(super) fn leading(request: &Request<'_>, tokens: f64) -> BlockHash {
     let blocks = blocks_for(request, tokens).min(request.blocks.len());
     match blocks.checked_sub(1) {
         Some(last) => request.blocks[last],
-        None => request.root.next_text(request.text.as_bytes()),
+        None => request.root.next_text(request.text.start().as_bytes()),
     }
 }
 

@@ -5,7 +5,8 @@
 
 use warmroute_kv::{KvEvent, Tokens};
 use warmroute_routing::{
-    Decision, Elsewhere, Event, NoWorker, Publishes, Request, Router, Settings, Time, WorkerId, WorkerSpec,
+    Decision, Elsewhere, Event, NoWorker, Publishes, Request, Router, Settings, Text, Time, WorkerId,
+    WorkerSpec,
 };
 
 use super::flight::Flight;
@@ -54,7 +55,7 @@ impl Gateways {
         let request = Request {
             prompt: ask.prompt.get(),
             block: self.block.get(),
-            text: &ask.content.text,
+            text: Text::Known(&ask.content.text),
             session: Some(session),
             ..Request::new(ask.content.root, ask.prompt_blocks(self.block))
         };

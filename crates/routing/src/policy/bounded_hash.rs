@@ -48,6 +48,6 @@ pub(super) fn beginning(request: &Request<'_>, tokens: usize) -> u64 {
     let blocks = length.div_ceil(request.block.max(1)).clamp(1, request.blocks.len().max(1));
     match request.blocks.get(blocks - 1) {
         Some(name) => name.0,
-        None => request.root.next_text(request.text.as_bytes()).0,
+        None => request.root.next_text(request.text.start().as_bytes()).0,
     }
 }

@@ -4,7 +4,7 @@ use warmroute_kv::{BlockHash, KvEvent, Tokens};
 
 use super::{POLICIES, PolicyConfig};
 use crate::{
-    Chance, Decision, Event, NoWorker, Publishes, Request, Router, Settings, Time, WorkerId, WorkerSpec,
+    Chance, Decision, Event, NoWorker, Publishes, Request, Router, Settings, Text, Time, WorkerId, WorkerSpec,
 };
 
 /// Every second worker tells what its cache does.
@@ -38,7 +38,7 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
                 let blocks: Vec<_> = (0..8)
                     .map(|n| BlockHash(text.len() as u64 * 31 + chance.below(3) as u64 * 100 + n))
                     .collect();
-                let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+                let request = Request { text: Text::Known(&text), ..Request::new(BlockHash(0), &blocks) };
                 let worker = WorkerId(chance.below(4) as u32);
                 let held = blocks[..chance.below(9)].to_vec();
                 let stored = KvEvent::Stored { parent: BlockHash(0), blocks: held };
@@ -150,7 +150,7 @@ fn different_prompts_reach_every_worker() {
         for number in 0..300_u64 {
             let text = format!("{number} is the number of this prompt");
             let blocks: Vec<_> = (0..8).map(|block| BlockHash((number << 8) + block)).collect();
-            let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+            let request = Request { text: Text::Known(&text), ..Request::new(BlockHash(0), &blocks) };
             let decision = router.route(&request, Time::from_millis(number)).unwrap();
             served[decision.worker.0 as usize] += 1;
             router.observe(
