@@ -20,7 +20,7 @@ pub(crate) struct Refusal {
     /// The gateway has tried several workers: if SDKs did the same again, one request would become nine.
     already_retried: bool,
     /// Seconds until it is worth asking again, where that is known.
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
@@ -44,7 +44,8 @@ impl From<ApiError> for Refusal {
 impl From<Limited> for Refusal {
     fn from(Limited { error, retry_after }: Limited) -> Self {
         // Rounded up: who comes back a moment early is refused again.
-        let retry_after = retry_after.map(|wait| wait.as_secs() + 1);
+        let retry_after =
+            retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1));
         Self { error, already_retried: false, retry_after }
     }
 }

@@ -139,3 +139,19 @@ async fn an_address_where_nobody_listens_is_told_from_other_failures() {
     assert!(error.nobody_there(), "{error}");
     assert!(!UpstreamError::closed().nobody_there());
 }
+
+#[tokio::test]
+async fn connections_to_a_worker_that_is_asked_no_more_are_let_go() {
+    let config = GatewayConfig { pool_idle_timeout_ms: crate::Millis(0), ..GatewayConfig::default() };
+    let upstream = Upstream::new(&config);
+    for _ in 0..3 {
+        let (listener, authority) = worker().await;
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, "hello").await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        };
+        tokio::join!(serve, post(&upstream, &authority, b"hello")).1.unwrap();
+        assert_eq!(upstream.pool.workers(), 1, "those before have left");
+    }
+}

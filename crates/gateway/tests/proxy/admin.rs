@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use warmroute_gateway::RunningGateway;
+use warmroute_routing::policy::POLICIES;
 
 use crate::client::{Answer, complete, complete_coming, get, post, request, send};
 use crate::fleet::{gateway_with, within};
@@ -154,4 +155,36 @@ async fn every_path_of_the_document_is_served_and_none_of_them_to_clients() {
     page.headers_mut().insert("origin", "http://evil.example".parse().unwrap());
     let refused = send(admin, page).await.whole().await;
     assert_eq!((refused.status.as_u16(), code(&refused)), (403, json!("browser_refused")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_policies_change_and_workers_drain_and_come_back() {
+    let workers = [
+        Worker::start(Act::json("{}")).await,
+        Worker::start(Act::json("{}")).await,
+        Worker::start(Act::json("{}")).await,
+    ];
+    let (gateway, admin) = administered(&workers.each_ref()).await;
+    let load = async || {
+        for _ in 0..300 {
+            assert_eq!(complete(gateway.address()).await.status, 200);
+        }
+    };
+    let change = async {
+        for round in 0.. {
+            gateway_policy(admin, POLICIES[round % POLICIES.len()].name).await;
+            let worker = format!("/workers/{}", round % workers.len());
+            for draining in [true, false] {
+                assert_eq!(ask(admin, "PATCH", &worker, json!({ "draining": draining })).await.status, 200);
+            }
+        }
+    };
+    within(async {
+        tokio::select! {
+            ((), (), ()) = async { tokio::join!(load(), load(), load()) } => {}
+            () = change => {}
+        }
+    })
+    .await;
+    assert_eq!(gateway.in_flight(), 0);
 }

@@ -193,7 +193,7 @@ fn an_explanation_says_what_is_decided_next_and_changes_no_decision() {
             let desk = chance.below(9) as u64;
             let text = format!("desk {desk}: a question");
             let blocks: Vec<_> = (0..8).map(|n| BlockHash(desk * 100 + n)).collect();
-            let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+            let request = Request { text: Text::Known(&text), ..Request::new(BlockHash(0), &blocks) };
             let told = asked.explain(&request, now).unwrap();
             let decided = asked.route(&request, now).unwrap();
             assert_eq!(
