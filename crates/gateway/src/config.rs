@@ -105,6 +105,9 @@ settings! {
     /// Bytes of prompt text hashed into one block: about four 16-token blocks of the engines. Smaller ones know better where prompts
     /// part, by a few dozen tokens, and cost time and memory for each.
     text_chunk_bytes: usize = 256;
+    /// Bytes of memory for what the router believes that workers' caches hold, a hard bound; 256 MiB are 700,000 blocks, the caches of a
+    /// hundred GPUs. Less of it costs hits, and nothing else.
+    router_bytes: usize = 256 * 1024 * 1024;
     /// Largest request body in bytes, answered with 413 beyond; 64 MiB holds a million-token prompt with room for images.
     max_body_bytes: usize = 64 * 1024 * 1024;
     /// Threads that serve connections, each its own; 0 is one for each processor. Each fills about one processor when it is busy.
@@ -173,6 +176,7 @@ impl GatewayConfig {
         }
         let bounds = [
             ("text_chunk_bytes", self.text_chunk_bytes),
+            ("router_bytes", self.router_bytes),
             ("max_body_bytes", self.max_body_bytes),
             ("max_connections", self.max_connections),
             ("max_attempts", self.max_attempts),

@@ -49,6 +49,13 @@ impl Ghost {
         }
         RULER.blocks(known)
     }
+
+    /// About the bytes of heap that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        // Seven eighths of a table's places can be taken, and each has a byte beside it.
+        let place = size_of::<BlockHash>() + 1;
+        (self.younger.capacity() + self.elder.capacity()) * place * 8 / 7
+    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ pub(super) fn metrics(gateway: &Gateway) -> Response {
         let booked = books.iter().find(|view| view.id == worker.id);
         gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, booked);
     }
-    gateway.core.metrics.index(gateway.core.indexed_blocks(), gateway.core.index_bytes());
+    let core = &gateway.core;
+    core.metrics.index(core.indexed_blocks(), core.index_bytes(), core.router_bytes());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
 }
