@@ -17,9 +17,16 @@ const MOST_IDLE: usize = 1024;
 
 /// The idle connections of all workers.
 pub(super) struct Pool {
-    /// Guards the lists, oldest connection first; held for one of the calls below.
-    idle: Mutex<HashMap<Authority, VecDeque<Idle>>>,
+    /// Guards the lists; held for one of the calls below.
+    idle: Mutex<Lists>,
     keep: Duration,
+}
+
+struct Lists {
+    /// Oldest connection first.
+    by_worker: HashMap<Authority, VecDeque<Idle>>,
+    /// When those of workers that nobody asks any more are looked through.
+    next_sweep: Instant,
 }
 
 struct Idle {
@@ -29,32 +36,41 @@ struct Idle {
 
 impl Pool {
     pub(super) fn new(keep: Duration) -> Self {
-        Self { idle: Mutex::default(), keep }
+        let lists = Lists { by_worker: HashMap::new(), next_sweep: Instant::now() + keep };
+        Self { idle: Mutex::new(lists), keep }
     }
 
     /// A connection to this worker on which nothing has happened since it was given back.
     pub(super) fn take(&self, authority: &Authority) -> Option<Connection> {
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        let list = idle.get_mut(authority)?;
-        while list.front().is_some_and(|oldest| oldest.until <= now) {
-            list.pop_front();
-        }
+        let list = idle.by_worker.get_mut(authority)?;
+        drop_old(list, now);
         let found = std::iter::from_fn(|| list.pop_back()).find(|newest| newest.connection.is_quiet());
-        if list.is_empty() && found.is_none() {
-            idle.remove(authority);
-        }
         found.map(|newest| newest.connection)
     }
 
     /// Keeps a connection whose last answer was read to its end.
     pub(super) fn give(&self, authority: Authority, connection: Connection) {
-        let until = Instant::now() + self.keep;
+        let now = Instant::now();
         let mut idle = self.idle.lock();
-        let list = idle.entry(authority).or_default();
+        if idle.next_sweep <= now {
+            idle.next_sweep = now + self.keep;
+            idle.by_worker.retain(|_, list| {
+                drop_old(list, now);
+                !list.is_empty()
+            });
+        }
+        let list = idle.by_worker.entry(authority).or_default();
         if list.len() == MOST_IDLE {
             list.pop_front();
         }
-        list.push_back(Idle { connection, until });
+        list.push_back(Idle { connection, until: now + self.keep });
+    }
+}
+
+fn drop_old(list: &mut VecDeque<Idle>, now: Instant) {
+    while list.front().is_some_and(|oldest| oldest.until <= now) {
+        list.pop_front();
     }
 }
