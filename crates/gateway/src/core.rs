@@ -34,7 +34,11 @@ pub(crate) struct Core {
 impl Core {
     /// A router without workers, and the clock at zero.
     pub(crate) fn new(config: &GatewayConfig) -> Self {
-        let settings = Settings { policy: config.policy.clone(), seed: config.seed };
+        let settings = Settings {
+            policy: config.policy.clone(),
+            seed: config.seed,
+            memory_bytes: Some(config.router_bytes),
+        };
         Self {
             router: Mutex::new(Router::new(settings)),
             started: Instant::now(),
@@ -101,6 +105,11 @@ impl Core {
     /// Blocks that the router believes to be cached somewhere.
     pub(crate) fn indexed_blocks(&self) -> usize {
         self.router.lock().indexed_blocks()
+    }
+
+    /// About the bytes that everything takes which is believed of caches.
+    pub(crate) fn router_bytes(&self) -> usize {
+        self.router.lock().memory_bytes()
     }
 
     /// About the bytes that it takes to remember them.

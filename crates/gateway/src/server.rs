@@ -22,6 +22,10 @@ use crate::tasks::Owned;
 /// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What one connection holds of a request that was not read on, and as much of an answer that its client does not take; and the most
+/// that one read brings. A head must fit.
+const BUFFER_BYTES: usize = 128 * 1024;
+
 /// The two ways in which a connection is told to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
@@ -60,7 +64,8 @@ impl Server {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(config.client_idle_timeout_ms.duration());
+            .header_read_timeout(config.client_idle_timeout_ms.duration())
+            .max_buf_size(BUFFER_BYTES);
         builder.http2().timer(TokioTimer::new());
         Self { lanes, builder, tasks, seats: Arc::new(Semaphore::new(config.max_connections)), signals }
     }
@@ -108,7 +113,8 @@ async fn serve(stream: TcpStream, builder: Builder<Owned>, front: Front, signals
     // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let answer = front.clone().answer(request);
+        // On the heap, or hyper would keep room for it in every idle connection.
+        let answer = Box::pin(front.clone().answer(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -141,6 +141,9 @@ settings! {
         /// Bytes of prompt text hashed into one block: about four 16-token blocks of the engines. Smaller ones know better where prompts part,
         /// by a few dozen tokens, and cost time and memory for each.
         text_chunk_bytes: usize = 256, restart;
+        /// Bytes of memory for what the router believes that workers' caches hold, a hard bound; 256 MiB are 700,000 blocks, the caches of a
+        /// hundred GPUs. Less of it costs hits, and nothing else.
+        router_bytes: usize = 256 * 1024 * 1024, restart;
     }
     "Workers" {
         /// Where workers are looked for beside those that are listed: file:PATH, dns://HOST:PORT or srv://NAME, separated by commas, or off.
@@ -250,6 +253,7 @@ impl GatewayConfig {
         }
         let bounds = [
             ("text_chunk_bytes", self.text_chunk_bytes),
+            ("router_bytes", self.router_bytes),
             ("max_body_bytes", self.max_body_bytes),
             ("max_connections", self.max_connections),
             ("max_attempts", self.max_attempts),

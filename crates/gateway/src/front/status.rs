@@ -75,6 +75,7 @@ pub(crate) fn metrics(gateway: &Gateway) -> Response {
             gateway.core.metrics.forget(&worker.name);
         }
     }
-    gateway.core.metrics.index(gateway.core.indexed_blocks(), gateway.core.index_bytes());
+    let core = &gateway.core;
+    core.metrics.index(core.indexed_blocks(), core.index_bytes(), core.router_bytes());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
 }

@@ -177,6 +177,8 @@ metrics! {
     index_blocks: Gauge = Gauge::default();
     /// About the memory that the index of these blocks takes
     index_bytes: Gauge = Gauge::default();
+    /// About the memory that everything takes which the router believes of caches, the index included; router_bytes bounds it
+    router_bytes: Gauge = Gauge::default();
     /// 1, with the gateway's version as a label
     build_info: Family<BuildLabel, Gauge> = Family::default();
 }
@@ -293,9 +295,11 @@ impl Metrics {
         self.worker_prompt_token_seconds.remove(&label);
     }
 
-    /// The present size of the index.
-    pub(crate) fn index(&self, blocks: usize, bytes: usize) {
-        for (gauge, size) in [(&self.index_blocks, blocks), (&self.index_bytes, bytes)] {
+    /// The present size of the index, and of all that the router believes.
+    pub(crate) fn index(&self, blocks: usize, bytes: usize, all_bytes: usize) {
+        let sizes =
+            [(&self.index_blocks, blocks), (&self.index_bytes, bytes), (&self.router_bytes, all_bytes)];
+        for (gauge, size) in sizes {
             gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
         }
     }
@@ -356,7 +360,7 @@ mod tests {
         metrics.used(&Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) }, Tokens(5));
         metrics.worker(&worker, true, Some(&known()));
         metrics.retried("broken");
-        metrics.index(7, 560);
+        metrics.index(7, 560, 900);
         metrics.asked_with(&"team".into(), 200);
         metrics.charged(&"team".into(), Tokens(9), Tokens(1));
         metrics.line_dropped("access");
@@ -365,7 +369,7 @@ mod tests {
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 22, "{text}");
+        assert_eq!(helps, 23, "{text}");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
         }
@@ -383,6 +387,7 @@ mod tests {
             "warmroute_worker_capacity_tokens{worker=\"w:1\"} 1600",
             "warmroute_index_blocks 7",
             "warmroute_index_bytes 560",
+            "warmroute_router_bytes 900",
             "warmroute_build_info{version=",
             "warmroute_key_requests_total{key=\"team\",code=\"200\"} 1",
             "warmroute_key_tokens_total{key=\"team\",of=\"prompt\"} 9",

@@ -1,8 +1,7 @@
 //! One connection to a worker: bytes out, bytes in.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,7 +11,6 @@ use http::uri::Authority;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio_util::io::poll_read_buf;
 
 use super::head::{self, Ending};
 use super::{Outbound, UpstreamError};
@@ -105,13 +103,20 @@ impl Connection {
 
     /// Reads what has come, at least one byte, into the buffer; zero is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, UpstreamError>> {
-        self.buffer.reserve(self.room);
-        let room = self.buffer.capacity() - self.buffer.len();
-        let read = std::task::ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer));
-        if matches!(read, Ok(count) if count == room) {
-            self.room = (2 * self.room).min(MOST_READ_BYTES);
+        loop {
+            ready!(self.stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
+            // Not before there is something to read: thousands of streams may be waiting.
+            self.buffer.reserve(self.room);
+            let room = self.buffer.capacity() - self.buffer.len();
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(count) => {
+                    self.room = if count == room { (2 * self.room).min(MOST_READ_BYTES) } else { self.room };
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(UpstreamError::Broken(error))),
+            }
         }
-        Poll::Ready(read.map_err(UpstreamError::Broken))
     }
 
     /// Ready for the next request: what one long answer needed is given back.

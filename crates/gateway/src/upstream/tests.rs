@@ -132,6 +132,24 @@ async fn who_drops_a_body_hangs_up() {
 }
 
 #[tokio::test]
+async fn idle_connections_to_a_worker_that_nobody_asks_any_more_are_closed_too() {
+    let config = GatewayConfig { pool_idle_timeout_ms: crate::Millis(0), ..GatewayConfig::default() };
+    let ((old, old_name), (new, new_name), upstream) =
+        (worker().await, worker().await, Upstream::new(&config));
+    let serve = async |listener: TcpListener| {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        heard(&mut stream, "hello").await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+        stream
+    };
+    let (mut forgotten, answer) = tokio::join!(serve(old), post(&upstream, &old_name, b"hello"));
+    answer.unwrap();
+    let (_open, answer) = tokio::join!(serve(new), post(&upstream, &new_name, b"hello"));
+    answer.unwrap();
+    assert_eq!(forgotten.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn an_address_where_nobody_listens_is_told_from_other_failures() {
     let (listener, authority) = worker().await;
     drop(listener);

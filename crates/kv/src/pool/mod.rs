@@ -102,6 +102,14 @@ impl<C: PartialEq> BlockPool<C> {
         Blocks::of(self.index.len())
     }
 
+    /// About the bytes of heap in use, as asked of the allocator; contents that own memory count with their own size only.
+    pub fn bytes(&self) -> usize {
+        // Seven eighths of a table's places can be taken, and each has a byte beside it.
+        let names = self.index.capacity() * (size_of::<(BlockHash, Slot)>() + 1) * 8 / 7;
+        let entries = self.entries.capacity() * size_of::<Entry<C>>();
+        names + entries + self.free.capacity() * size_of::<Slot>() + self.idle.bytes()
+    }
+
     /// Blocks that leases could still get: free ones and those that may be evicted.
     pub fn available(&self) -> Blocks {
         Blocks::of((self.capacity + self.idle.len()).saturating_sub(self.used()))

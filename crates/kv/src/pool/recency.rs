@@ -41,6 +41,11 @@ impl Recency {
         self.length
     }
 
+    /// Bytes asked of the allocator.
+    pub(super) fn bytes(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+    }
+
     /// The slot that was let go longest ago.
     pub(super) fn oldest(&self) -> Option<u32> {
         (self.oldest != NOBODY).then_some(self.oldest)

@@ -27,7 +27,7 @@ pub(super) type Snapshot = Vec<Vec<(WorkerId, Elsewhere)>>;
 impl Gateways {
     /// The scenario's gateways, which know no worker yet.
     pub(super) fn new(scenario: &Scenario, block: Tokens) -> Self {
-        let settings = |seed| Settings { policy: scenario.policy.clone(), seed };
+        let settings = |seed| Settings { policy: scenario.policy.clone(), seed, memory_bytes: None };
         let publishes = match scenario.view {
             View::Exact => Publishes::Events,
             View::Shadow => Publishes::Nothing,

@@ -14,7 +14,7 @@ fn spec(id: u32) -> WorkerSpec {
 }
 
 fn router(policy: PolicyConfig, workers: u32) -> Router {
-    let mut router = Router::new(Settings { policy, seed: 11 });
+    let mut router = Router::new(Settings { policy, seed: 11, ..Settings::default() });
     for id in 0..workers {
         router.observe(Event::Joined { worker: WorkerId(id), spec: spec(id) }, Time::ZERO);
     }

@@ -3,12 +3,14 @@
 //! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
 
 mod explain;
+mod room;
 mod survey;
 #[cfg(test)]
 mod tests;
 
 use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
 
+use self::room::Room;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
 use crate::event::{Event, Usage};
@@ -31,6 +33,9 @@ pub struct Settings {
     pub policy: PolicyConfig,
     /// Where chance begins.
     pub seed: u64,
+    /// Bytes of memory for what is only believed: shadows, their part of the index, and what was sent lately. `None` is no bound.
+    /// What workers tell of themselves comes on top.
+    pub memory_bytes: Option<usize>,
 }
 
 /// Sends requests to workers. See the crate's documentation.
@@ -46,6 +51,7 @@ pub struct Router {
     scale: Scale,
     /// How fast the fleet reads.
     pace: Pace,
+    room: Option<Room>,
     decisions: u64,
     /// Emptied after every use; kept for its memory, as are the next two.
     events: KvEvents,
@@ -67,6 +73,7 @@ impl Router {
             promises: Promises::default(),
             scale: Scale::default(),
             pace: Pace::default(),
+            room: settings.memory_bytes.map(Room::within),
             decisions: 0,
             events: KvEvents::new(),
             candidates: Vec::new(),
@@ -119,10 +126,12 @@ impl Router {
             Event::Joined { worker, spec } => {
                 self.index.forget(worker);
                 self.fleet.join(worker, spec);
+                self.share_room();
             }
             Event::Left { worker } => {
                 self.index.forget(worker);
                 self.fleet.leave(worker);
+                self.share_room();
             }
             Event::Drained { worker } => self.fleet.drain(worker),
             Event::Resumed { worker } => self.fleet.resume(worker),
@@ -164,6 +173,12 @@ impl Router {
     /// About the bytes of heap that the index takes.
     pub fn index_bytes(&self) -> usize {
         self.index.bytes()
+    }
+
+    /// About the bytes of heap that everything takes which `memory_bytes` bounds, the whole index included.
+    pub fn memory_bytes(&self) -> usize {
+        let shadows = self.fleet.iter().filter_map(|(_, worker)| worker.shadow.as_ref());
+        self.index.bytes() + self.ghost.bytes() + shadows.map(|shadow| shadow.bytes()).sum::<usize>()
     }
 
     /// Blocks that `worker` is believed to hold.
@@ -287,6 +302,20 @@ impl Router {
         }
         self.fleet.bury(booking.worker);
         Some(booking)
+    }
+
+    /// All shadows have equal parts of the room for blocks.
+    fn share_room(&mut self) {
+        let Some(room) = self.room else { return };
+        let shadowed = self.fleet.iter().filter(|(_, worker)| worker.shadow.is_some());
+        let shadowed: Vec<WorkerId> = shadowed.map(|(id, _)| id).collect();
+        for id in &shadowed {
+            let worker = self.fleet.get_mut(*id);
+            if let Some(shadow) = worker.and_then(|worker| worker.shadow.as_mut()) {
+                shadow.limit(Blocks::of(room.blocks / shadowed.len()), &mut self.events);
+            }
+            self.drain_shadow(*id);
+        }
     }
 
     /// What a shadow did goes the same way as what a worker tells.

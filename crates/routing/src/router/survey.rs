@@ -54,6 +54,7 @@ impl Router {
         let caches = self.fleet.capacity().as_f64() / block.tokens(1).as_f64().max(1.0);
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
+        let most = self.room.map_or(most, |room| most.min(room.marks));
         let blocks = self.ghost.recall(request.blocks, most);
         self.occasion_after(request, blocks, now)
     }
