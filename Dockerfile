@@ -18,14 +18,14 @@ RUN find crates -type f ! -name Cargo.toml -delete \
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 COPY --from=manifests /build .
-RUN cargo build --release --locked --bin warmroute
+RUN cargo build --profile dist --locked --bin warmroute
 COPY . .
 # Copied files keep their times, which are older than the empty crates just built.
-RUN find crates -name '*.rs' -exec touch {} + && cargo build --release --locked --bin warmroute
+RUN find crates -name '*.rs' -exec touch {} + && cargo build --profile dist --locked --bin warmroute
 
 FROM ${BASE_IMAGE}
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/warmroute warmroute
-COPY --from=build /build/target/release/warmroute /usr/local/bin/warmroute
+COPY --from=build /build/target/dist/warmroute /usr/local/bin/warmroute
 USER warmroute
 WORKDIR /var/lib/warmroute
 ENTRYPOINT ["warmroute"]

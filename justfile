@@ -30,6 +30,10 @@ bench-decision *arguments:
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
 
+# Fuzzes one of `body_scan` and `usage_tail` until it is stopped (needs cargo-fuzz and a nightly compiler).
+fuzz target="body_scan" *arguments:
+    cargo +nightly fuzz run {{ target }} {{ arguments }}
+
 # Licences, advisories, duplicates and sources of the dependencies (needs cargo-deny).
 deny:
     cargo deny check

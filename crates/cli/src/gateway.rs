@@ -1,19 +1,23 @@
 //! `warmroute gateway`: the settings from a file, the environment and flags, and the gateway run on them.
 //!
-//! The flags are not written down here: there is one for each of the gateway's [`SETTINGS`], with its doc and default.
+//! The flags are not written down here: there is one for each of the gateway's [`SETTINGS`], with its doc and default. Those that most
+//! people need are in the short help, all of them in `--help-all`.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use warmroute_gateway::{GatewayConfig, SETTINGS, Setting, WorkerConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use warmroute_gateway::{
+    ConfigError, GatewayConfig, Keys, Mark, Origins, RunningGateway, SETTINGS, Setting, WorkerConfig,
+};
 use warmroute_routing::policy::POLICIES;
 
 use crate::{Verdict, signals};
 
 /// Run the gateway: OpenAI-compatible in, workers behind
 #[derive(Args)]
+#[command(after_help = MORE, after_long_help = policies())]
 pub(crate) struct Flags {
     /// TOML file with the same settings, `max_attempts = 3` and so on, and `[[workers]]` tables; flags win
     #[arg(long, value_name = "FILE", env = "WARMROUTE_CONFIG")]
@@ -21,33 +25,73 @@ pub(crate) struct Flags {
     /// A worker behind the gateway, such as http://127.0.0.1:8001; repeat or separate by commas
     #[arg(long = "worker", value_name = "URL", env = "WARMROUTE_WORKERS", value_delimiter = ',')]
     workers: Vec<WorkerConfig>,
+    /// Say whether the settings make sense, and end
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     settings: SettingFlags,
 }
 
+const MORE: &str = "\
+Every setting is in --help-all and in docs/settings.md, and can be set in the environment: WARMROUTE_LISTEN for --listen.
+SIGHUP reads the settings again; WARMROUTE_API_KEYS=name=key,.. asks clients for keys.";
+
+/// Keys of clients, in the environment only: flags show in process lists.
+const API_KEYS: &str = "WARMROUTE_API_KEYS";
+
 pub(crate) async fn run(flags: Flags) -> anyhow::Result<Verdict> {
-    let config = flags.into_config()?;
-    let start = async { Ok(warmroute_gateway::start(config).await?) };
-    signals::serve(start, async |gateway: warmroute_gateway::RunningGateway| gateway.shutdown().await)
-        .await?;
+    let config = flags.load()?;
+    if flags.check {
+        config.check()?;
+        println!("{}", summary(&config));
+        return Ok(Verdict::Well);
+    }
+    let files = flags.config.iter().cloned().collect();
+    let origins = Origins { load: Box::new(move || flags.load()), files };
+    let start = async { Ok(warmroute_gateway::start_from(config, origins).await?) };
+    let stop = async |gateway: RunningGateway| gateway.shutdown().await;
+    signals::serve_with(start, reload_on_hangup, stop).await?;
     Ok(Verdict::Well)
 }
 
+/// Reloads at every SIGHUP, for as long as it is polled.
+async fn reload_on_hangup(gateway: &RunningGateway) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        // What came of it is in the log.
+        let _ = gateway.reload();
+    }
+    Ok(())
+}
+
+fn summary(config: &GatewayConfig) -> String {
+    let changed: Vec<String> = config
+        .changes(&GatewayConfig::default())
+        .map(|setting| format!("\n  {} = {}", setting.name, (setting.value)(config)))
+        .collect();
+    let workers: Vec<String> = config.workers.iter().map(|worker| format!("\n  {}", worker.url)).collect();
+    format!(
+        "the settings make sense; those that differ from their defaults:{}\nworkers listed:{}",
+        changed.concat(),
+        workers.concat()
+    )
+}
+
 impl Flags {
-    fn into_config(self) -> anyhow::Result<GatewayConfig> {
+    /// The settings as file, environment and flags say now.
+    fn load(&self) -> Result<GatewayConfig, ConfigError> {
         let mut config = match &self.config {
             None => GatewayConfig::default(),
-            Some(path) => {
-                let named = || format!("{}: hint: give --config a readable TOML file", path.display());
-                let text = std::fs::read_to_string(path).with_context(named)?;
-                GatewayConfig::from_toml(&text).with_context(|| path.display().to_string())?
-            }
+            Some(path) => GatewayConfig::from_file(path)?,
         };
         if !self.workers.is_empty() {
-            config.workers = self.workers;
+            config.workers.clone_from(&self.workers);
         }
         for (name, value) in &self.settings.0 {
             config.set(name, value)?;
+        }
+        if let Ok(keys) = std::env::var(API_KEYS) {
+            config.keys = Keys::from_pairs(&keys)?;
         }
         Ok(config)
     }
@@ -58,7 +102,9 @@ struct SettingFlags(Vec<(&'static str, String)>);
 
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        SETTINGS.iter().fold(command, |command, setting| command.arg(flag(setting)))
+        let all = SETTINGS.iter().fold(command, |command, setting| command.arg(flag(setting)));
+        // What is flattened after this must not fall under the last heading.
+        all.next_help_heading(None)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -82,20 +128,21 @@ impl FromArgMatches for SettingFlags {
 fn flag(setting: &'static Setting) -> Arg {
     let about = setting.about.trim().trim_end_matches('.');
     let default = (setting.default)();
-    let help = format!("{about} [default: {default}]");
-    let arg = Arg::new(setting.name)
+    // The short help says what it is; why its default is what it is, the long one says.
+    let short = about.split(';').next().unwrap_or(about);
+    Arg::new(setting.name)
         .long(setting.name.replace('_', "-"))
         .value_name("VALUE")
         .env(format!("WARMROUTE_{}", setting.name.to_uppercase()))
+        .hide_env(true)
+        .help_heading(setting.group)
+        .hide_short_help(!setting.is(Mark::main))
+        .help(format!("{short} [default: {default}]"))
+        .long_help(format!("{about} [default: {default}]"))
         .value_parser(move |value: &str| {
             // Tried on a copy of the defaults, so that a bad value is a usage error like any other flag's.
             GatewayConfig::default().set(setting.name, value).map(|()| value.to_owned())
-        });
-    if setting.name == "policy" {
-        arg.long_help(format!("{help}\n\n{}", policies())).help(help)
-    } else {
-        arg.help(help)
-    }
+        })
 }
 
 /// The registered policies with their options, one a line.
@@ -129,7 +176,7 @@ mod tests {
     }
 
     fn config(arguments: &[&str]) -> anyhow::Result<GatewayConfig> {
-        Alone::try_parse_from([&["gateway"], arguments].concat())?.flags.into_config()
+        Ok(Alone::try_parse_from([&["gateway"], arguments].concat())?.flags.load()?)
     }
 
     #[test]
@@ -156,6 +203,14 @@ mod tests {
     fn a_bad_value_is_refused_while_the_flags_are_read() {
         let error = config(&["--policy=warmest"]).unwrap_err().to_string();
         assert!(error.contains("warmest") && error.contains("hint:"), "{error}");
+    }
+
+    #[test]
+    fn a_summary_says_what_is_not_as_usual() {
+        let config = config(&["--max-attempts=2", "--worker=http://a:1"]).unwrap();
+        let text = summary(&config);
+        assert!(text.contains("\n  max_attempts = 2") && text.contains("\n  http://a:1"), "{text}");
+        assert!(!text.contains("seed"), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::logging::Logging;
 
@@ -26,13 +26,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A cache-aware router for LLM inference: each request goes to the worker that already holds its prompt.
 #[derive(Parser)]
-#[command(name = "warmroute", version, propagate_version = true, max_term_width = 120, after_help = EXIT_CODES)]
+#[command(name = "warmroute", version, long_version = LONG_VERSION, propagate_version = true, max_term_width = 120, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
     logging: Logging,
     #[command(subcommand)]
     command: Command,
 }
+
+/// With the commit that it was built from, where that is known.
+const LONG_VERSION: &str = match option_env!("WARMROUTE_COMMIT") {
+    Some(commit) => commit,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done and all well; 1 failed, or done with failed requests, wrong answers or broken promises;
@@ -69,7 +75,10 @@ enum Verdict {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let outcome =
         arguments.logging.start(arguments.command.usual_log()).and_then(|()| run(arguments.command));
     match outcome {
@@ -80,6 +89,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line: `--help` fits a screen, and `--help-all` has everything.
+fn command() -> clap::Command {
+    let helped = |command: clap::Command| {
+        let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
+        let help_all = Arg::new("help-all").long("help-all").action(ArgAction::HelpLong);
+        command
+            .disable_help_flag(true)
+            .arg(help.help("Print help"))
+            .arg(help_all.help("Print help with everything in it"))
+    };
+    helped(Arguments::command()).disable_help_subcommand(true).mut_subcommands(helped)
 }
 
 /// An error and its causes, each said once: some messages quote their cause, some leave it to whoever prints them.
@@ -115,9 +137,23 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    /// Lines of a terminal that nobody has made small, less the prompt.
+    const SCREEN: usize = 50;
+
+    #[test]
+    fn the_help_of_every_command_fits_a_screen_and_all_of_it_is_in_help_all() {
+        for subcommand in command().get_subcommands_mut() {
+            let (short, long) =
+                (subcommand.render_help().to_string(), subcommand.render_long_help().to_string());
+            let (name, lines) = (subcommand.get_name(), short.lines().count());
+            assert!(lines <= SCREEN, "{name} --help has {lines} lines:\n{short}");
+            for argument in subcommand.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(long.contains(&format!("--{argument}")), "{argument} is not in {name} --help-all");
+            }
+        }
+    }
 
     #[test]
     fn a_cause_that_is_quoted_already_is_not_said_again() {
@@ -131,6 +167,6 @@ mod tests {
 
     #[test]
     fn the_flags_of_all_subcommands_fit_together() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -28,10 +28,19 @@ impl Signals {
 }
 
 /// Starts a service, runs it until a signal comes, and stops it; a second signal drops `stop` half-way.
-///
-/// The signals are caught before the start, which may take long: a signal then simply ends the process in good order.
 pub(crate) async fn serve<T>(
     start: impl Future<Output = anyhow::Result<T>>,
+    stop: impl AsyncFnOnce(T),
+) -> anyhow::Result<()> {
+    serve_with(start, async |_: &T| Ok(()), stop).await
+}
+
+/// Starts a service, runs it with `meanwhile` until a signal comes, and stops it; a second signal drops `stop` half-way.
+///
+/// The signals are caught before the start, which may take long: a signal then simply ends the process in good order.
+pub(crate) async fn serve_with<T>(
+    start: impl Future<Output = anyhow::Result<T>>,
+    meanwhile: impl AsyncFnOnce(&T) -> anyhow::Result<()>,
     stop: impl AsyncFnOnce(T),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch()?;
@@ -39,7 +48,13 @@ pub(crate) async fn serve<T>(
         running = start => running?,
         () = signals.next() => return Ok(()),
     };
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        failed = async {
+            meanwhile(&running).await?;
+            std::future::pending().await
+        } => return failed,
+    }
     tracing::info!("draining; a second signal ends everything at once");
     tokio::select! {
         () = stop(running) => Ok(()),

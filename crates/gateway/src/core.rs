@@ -5,12 +5,16 @@
 //! holds it for microseconds. [`Booking`] makes "released exactly once" a matter of ownership: whoever drops one ends it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+use warmroute_routing::policy::PolicyConfig;
 use warmroute_routing::{
-    BookingId, Decision, Event, NoWorker, Request, Router, Settings, Time, Usage, WorkerId, WorkerView,
+    BookingId, Decision, Event, Explanation, NoWorker, Request, Router, Settings, Time, Usage, WorkerId,
+    WorkerView,
 };
 
 use crate::config::GatewayConfig;
@@ -21,14 +25,27 @@ pub(crate) struct Core {
     /// Guards the whole routing state; held for one call of the router at a time.
     router: Mutex<Router>,
     started: Instant,
+    /// Tells of the end of any request, if somebody waits for one.
+    ended: Notify,
+    waiting: AtomicUsize,
     pub(crate) metrics: Metrics,
 }
 
 impl Core {
     /// A router without workers, and the clock at zero.
     pub(crate) fn new(config: &GatewayConfig) -> Self {
-        let settings = Settings { policy: config.policy.clone(), seed: config.seed };
-        Self { router: Mutex::new(Router::new(settings)), started: Instant::now(), metrics: Metrics::new() }
+        let settings = Settings {
+            policy: config.policy.clone(),
+            seed: config.seed,
+            memory_bytes: Some(config.router_bytes),
+        };
+        Self {
+            router: Mutex::new(Router::new(settings)),
+            started: Instant::now(),
+            ended: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            metrics: Metrics::new(),
+        }
     }
 
     /// Decides where a request goes and books it there. `since` is when the gateway began to work on it.
@@ -46,6 +63,33 @@ impl Core {
     /// Tells the router what happened.
     pub(crate) fn observe(&self, event: Event) {
         self.router.lock().observe(event, self.now());
+        // Hardly ever does anybody wait, and then this is one load.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Waits until no request is booked on `worker`.
+    pub(crate) async fn idle(&self, worker: WorkerId) {
+        let _waiting = Waiting::new(&self.waiting);
+        loop {
+            let ended = self.ended.notified();
+            // Whoever ends after this look wakes us: `notified` counts from its creation.
+            if self.router.lock().in_flight_at(worker) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Where a request would go, without sending it.
+    pub(crate) fn explain(&self, request: &Request<'_>) -> Result<Explanation, NoWorker> {
+        self.router.lock().explain(request, self.now())
+    }
+
+    /// Chooses by another policy from now on.
+    pub(crate) fn set_policy(&self, policy: &PolicyConfig) {
+        self.router.lock().set_policy(policy);
     }
 
     /// The router's view of the workers, for showing.
@@ -63,6 +107,11 @@ impl Core {
         self.router.lock().indexed_blocks()
     }
 
+    /// About the bytes that everything takes which is believed of caches.
+    pub(crate) fn router_bytes(&self) -> usize {
+        self.router.lock().memory_bytes()
+    }
+
     /// About the bytes that it takes to remember them.
     pub(crate) fn index_bytes(&self) -> usize {
         self.router.lock().index_bytes()
@@ -71,6 +120,22 @@ impl Core {
     fn now(&self) -> Time {
         // 64 bits of nanoseconds last for 584 years of uptime.
         Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Somebody waits for the end of requests; dropping it ends the waiting.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

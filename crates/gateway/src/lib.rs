@@ -1,7 +1,7 @@
 //! The gateway: an OpenAI-compatible HTTP front, the router in the middle, workers behind.
 //!
-//! `front` is who asks (HTTP), `sources` is who tells (health and descriptions of workers), `show` is what is shown (metrics); `core` is
-//! the one place where the router's lock, the clock and the metrics meet. Every task belongs to a tracker that [`RunningGateway`]
+//! `front` is who asks (HTTP), `sources` is who tells (discovery, health and descriptions of workers), `admin` is who operates, `show` and
+//! `journal` are what is shown and written down; `core` is the one place where the router's lock, the clock and the metrics meet. Every task belongs to a tracker that [`RunningGateway`]
 //! waits for, and every request lives in a future or body that dies with its client.
 //!
 //! ```no_run
@@ -17,31 +17,50 @@
 //! # }
 //! ```
 
+mod admin;
 pub mod config;
 mod core;
+#[cfg(test)]
+mod docs;
 mod front;
+mod journal;
+mod keys;
+mod lanes;
+mod reload;
 mod server;
 mod show;
 mod sources;
 mod tasks;
 mod upstream;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use crate::config::{ConfigError, GatewayConfig, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl};
+use crate::admin::Admin;
+use crate::config::Live;
+pub use crate::config::{
+    ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
+};
 use crate::core::Core;
-use crate::front::Gateway;
+use crate::front::{Front, Gateway};
+use crate::journal::Journal;
+pub use crate::journal::LogError;
+use crate::keys::Gate;
+pub use crate::keys::{BadKeys, Keys};
+use crate::lanes::Lanes;
+use crate::reload::Reloader;
+pub use crate::reload::{Origins, Reloaded};
 use crate::server::{Server, Signals};
-use crate::sources::Fleet;
-use crate::sources::health::Checkers;
+use crate::sources::health::Checker;
+use crate::sources::{Fleet, Membership, Origin, discovery};
 use crate::tasks::Owned;
+use crate::upstream::Upstream;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +68,26 @@ pub enum GatewayError {
     /// The settings do not make sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The threads that serve connections cannot be started.
+    #[error(
+        "cannot start a thread: {source}; hint: raise the limits of processes and open files, or lower --threads"
+    )]
+    Threads {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error(
-        "cannot listen on {address}: {source}; hint: another program may have it; choose another with --listen"
+        "cannot listen on {address}: {source}; hint: another program may have it; choose another with --{flag}"
     )]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The flag that chooses it.
+        flag: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
@@ -66,36 +98,99 @@ pub enum GatewayError {
 /// # Errors
 /// If the settings are refused or the address is taken.
 pub async fn start(config: GatewayConfig) -> Result<RunningGateway, GatewayError> {
-    config.check()?;
-    let refused = |source| GatewayError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
+    let origins = Origins::fixed(&config);
+    start_from(config, origins).await
+}
 
-    let config = Arc::new(config);
+/// The same for settings that can be read again from where they came.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<RunningGateway, GatewayError> {
+    config.check()?;
+    let clients = Listener::bind(config.listen, "listen").await?;
+    let operators = match config.admin_listen.0 {
+        Some(address) => Some(Listener::bind(address, "admin-listen").await?),
+        None => None,
+    };
     let (tasks, signals) = (Tasks::default(), Signals::default());
-    let gateway = Arc::new(Gateway {
-        core: Arc::new(Core::new(&config)),
-        fleet: Arc::new(Fleet::new(&config.workers)),
-        upstream: upstream::client(&config, Owned(tasks.upstream.clone())),
-        config: Arc::clone(&config),
+    let gateway = gateway(&config)?;
+    let members = tasks.membership(&gateway, &signals.abort);
+    members.tell(&Origin::Settings, config.workers.clone());
+    members.fleet().told();
+    discovery::start(&config, &members, &tasks.checkers, &signals.abort);
+
+    let reloader = Arc::new(Reloader::new(&gateway, &members, origins, config.clone()));
+    if config.reload_on_change {
+        let (reloader, abort) = (Arc::clone(&reloader), signals.abort.clone());
+        tasks.checkers.spawn(async move { abort.run_until_cancelled(reloader.follow_files()).await });
+    }
+    let (address, admin_address) = (clients.address, operators.as_ref().map(|listener| listener.address));
+    let lanes = Lanes::start(config.threads).map_err(|source| GatewayError::Threads { source })?;
+    let fronts = lanes.all().iter().map(|lane| (lane.clone(), Front::new(&gateway))).collect();
+    let server = Server::new(fronts, &config, Owned(tasks.connections.clone()), signals.clone());
+    tasks.connections.spawn(server.run(clients.listener));
+    if let Some(Listener { listener, .. }) = operators {
+        let (gateway, members, reloader) =
+            (Arc::clone(&gateway), Arc::clone(&members), Arc::clone(&reloader));
+        let admin = Arc::new(Admin { gateway, members, reloader });
+        tasks.connections.spawn(admin::serve(listener, admin, tasks.connections.clone(), signals.clone()));
+    }
+    tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
+    let _abandoned = signals.abort.clone().drop_guard();
+    Ok(RunningGateway {
+        address,
+        admin_address,
+        gateway,
+        members,
+        reloader,
+        tasks,
+        signals,
+        _abandoned,
+        _lanes: lanes,
+    })
+}
+
+/// A socket that listens, and where.
+struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, GatewayError> {
+        let refused = |source| GatewayError::Listen { address, flag, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address })
+    }
+}
+
+fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
+    let core = Arc::new(Core::new(config));
+    Ok(Arc::new(Gateway {
+        // The settings themselves are a source too.
+        fleet: Arc::new(Fleet::new(1 + config.discover.0.len())),
+        upstream: Upstream::new(config),
+        config: Arc::new(Live::new(config.clone())),
+        keys: Arc::new(Gate::new(&config.all_keys()?)),
+        journal: Arc::new(Journal::open(config, &core)?),
         draining: CancellationToken::new(),
-    });
-    tasks.check(&gateway, &signals.abort);
-    let server =
-        Server::new(front::routes(&gateway), &config, Owned(tasks.connections.clone()), signals.clone());
-    tasks.connections.spawn(server.run(listener));
-    tracing::info!(%address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
-    let abandoned = signals.abort.clone().drop_guard();
-    Ok(RunningGateway { address, gateway, tasks, signals, _abandoned: abandoned })
+        core,
+    }))
 }
 
 /// A gateway that runs until it is shut down; dropping it cuts everything at once.
 pub struct RunningGateway {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     gateway: Arc<Gateway>,
+    members: Arc<Membership>,
+    reloader: Arc<Reloader>,
     tasks: Tasks,
     signals: Signals,
     _abandoned: DropGuard,
+    _lanes: Lanes,
 }
 
 impl RunningGateway {
@@ -104,9 +199,37 @@ impl RunningGateway {
         self.address
     }
 
+    /// Where the admin API listens, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Reads the settings again and puts them in force; requests under way are not disturbed.
+    ///
+    /// # Errors
+    /// On a mistake in them; everything then stays as it is.
+    pub fn reload(&self) -> Result<Reloaded, ConfigError> {
+        self.reloader.reload()
+    }
+
     /// Requests that were routed and have not ended.
     pub fn in_flight(&self) -> usize {
         self.gateway.core.in_flight()
+    }
+
+    /// Adds a worker; `false` if it is there already.
+    pub fn add_worker(&self, worker: &WorkerConfig) -> bool {
+        self.members.add(worker).is_some()
+    }
+
+    /// Gives a worker nothing new from now on and removes it once its last request has ended; `false` if there is no such worker.
+    pub fn remove_worker(&self, worker: &WorkerConfig) -> bool {
+        self.members.remove_at(&worker.url)
+    }
+
+    /// Waits until at most `count` workers are left, those that are leaving included.
+    pub async fn workers_left(&self, count: usize) {
+        self.gateway.fleet.wait_for(|standing| standing.workers <= count).await;
     }
 
     /// Waits until at least `count` workers pass their health checks.
@@ -124,11 +247,12 @@ impl RunningGateway {
     /// what is left is cut. If this future is dropped half-way, everything is cut at once.
     pub async fn shutdown(self) {
         let Self { gateway, tasks, signals, _abandoned, .. } = self;
+        let config = gateway.config.now();
         gateway.draining.cancel();
-        sleep(gateway.config.drain_delay_ms.duration()).await;
+        sleep(config.drain_delay_ms.duration()).await;
         signals.stop.cancel();
         tasks.connections.close();
-        if timeout(gateway.config.drain_grace_ms.duration(), tasks.connections.wait()).await.is_err() {
+        if timeout(config.drain_grace_ms.duration(), tasks.connections.wait()).await.is_err() {
             tracing::warn!(
                 in_flight = gateway.core.in_flight(),
                 "the grace period is over; what still runs is cut"
@@ -138,40 +262,31 @@ impl RunningGateway {
         tasks.connections.wait().await;
         tasks.checkers.close();
         tasks.checkers.wait().await;
-        // With the last user of the client its idle connections end; a worker that does not react must not hold us up.
-        drop(gateway);
-        tasks.upstream.close();
-        let _ = timeout(UPSTREAM_CLOSE, tasks.upstream.wait()).await;
+        let journal = Arc::clone(&gateway.journal);
+        // Writing what is left may take as long as the disk wants.
+        let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         tracing::info!("gateway stopped");
     }
 }
-
-/// Closing idle connections is a matter of microseconds; this only bounds the unforeseen.
-const UPSTREAM_CLOSE: Duration = Duration::from_secs(1);
 
 /// All tasks of a gateway, by what they do.
 #[derive(Default)]
 struct Tasks {
     /// The listener, clients' connections and their streams.
     connections: TaskTracker,
-    /// Connections to workers; they end with the client that pools them.
-    upstream: TaskTracker,
     /// One health checker per worker.
     checkers: TaskTracker,
 }
 
 impl Tasks {
-    /// Starts the health checks of all workers; they run until `abort`.
-    fn check(&self, gateway: &Gateway, abort: &CancellationToken) {
-        let checkers = Arc::new(Checkers {
+    /// Who belongs to the fleet; every member's checker runs until `abort` or until its worker has gone.
+    fn membership(&self, gateway: &Gateway, abort: &CancellationToken) -> Arc<Membership> {
+        let checker = Checker {
             fleet: Arc::clone(&gateway.fleet),
             core: Arc::clone(&gateway.core),
             upstream: gateway.upstream.clone(),
             config: Arc::clone(&gateway.config),
-        });
-        for worker in gateway.fleet.workers() {
-            let (checkers, worker, abort) = (Arc::clone(&checkers), Arc::clone(worker), abort.clone());
-            self.checkers.spawn(async move { abort.run_until_cancelled(checkers.watch(&worker)).await });
-        }
+        };
+        Arc::new(Membership::new(checker, self.checkers.clone(), abort.clone()))
     }
 }

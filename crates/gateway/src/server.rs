@@ -2,23 +2,29 @@
 //!
 //! A connection's life has two signals: `stop` lets it finish what it is doing, `abort` drops it where it stands.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
+use crate::front::Front;
+use crate::lanes::Lane;
 use crate::tasks::Owned;
 
 /// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What one connection holds of a request that was not read on, and as much of an answer that its client does not take; and the most
+/// that one read brings. A head must fit.
+const BUFFER_BYTES: usize = 128 * 1024;
 
 /// The two ways in which a connection is told to end.
 #[derive(Clone, Debug)]
@@ -38,7 +44,7 @@ impl Default for Signals {
 
 /// Accepts connections and serves them until told to stop.
 pub(crate) struct Server {
-    app: Router,
+    lanes: Vec<(Lane, Front)>,
     builder: Builder<Owned>,
     tasks: Owned,
     seats: Arc<Semaphore>,
@@ -46,16 +52,22 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server of `app`; its connections are tasks of `tasks`.
-    pub(crate) fn new(app: Router, config: &GatewayConfig, tasks: Owned, signals: Signals) -> Self {
+    /// A server with a front on each of its lanes, of which there is at least one; its connections are tasks of `tasks`.
+    pub(crate) fn new(
+        lanes: Vec<(Lane, Front)>,
+        config: &GatewayConfig,
+        tasks: Owned,
+        signals: Signals,
+    ) -> Self {
         let mut builder = Builder::new(tasks.clone());
         // hyper counts from the end of the last request, so this bounds idle connections as well as slow heads.
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(config.client_idle_timeout_ms.duration());
+            .header_read_timeout(config.client_idle_timeout_ms.duration())
+            .max_buf_size(BUFFER_BYTES);
         builder.http2().timer(TokioTimer::new());
-        Self { app, builder, tasks, seats: Arc::new(Semaphore::new(config.max_connections)), signals }
+        Self { lanes, builder, tasks, seats: Arc::new(Semaphore::new(config.max_connections)), signals }
     }
 
     /// Runs until `stop`, then closes the listener; connections go on under their own signals.
@@ -69,13 +81,7 @@ impl Server {
         loop {
             let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = self.serve(stream);
-                    self.tasks.0.spawn(async move {
-                        connection.await;
-                        drop(seat);
-                    });
-                }
+                Ok((stream, _)) => self.begin(stream, seat),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -84,23 +90,42 @@ impl Server {
         }
     }
 
-    fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
-        // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.app.clone());
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let Signals { stop, abort } = self.signals.clone();
-        async move {
-            let mut connection = std::pin::pin!(connection);
-            // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    /// Serves a connection on the lane that has the fewest.
+    fn begin(&self, stream: TcpStream, seat: OwnedSemaphorePermit) {
+        let fewest = self.lanes.iter().min_by_key(|(lane, _)| lane.connections());
+        let Some((lane, front)) = fewest else { return };
+        // A socket belongs to the runtime that opened it until it is taken from it; should that fail, the client sees it closed.
+        let Ok(stream) = stream.into_std() else { return };
+        let (builder, front, signals) = (self.builder.clone(), front.clone(), self.signals.clone());
+        let seats = (seat, lane.seat());
+        let connection = async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                serve(stream, builder, front, signals).await;
             }
-            tokio::select! {
-                _ = connection => {}
-                () = abort.cancelled() => {}
-            }
-        }
+            drop(seats);
+        };
+        self.tasks.0.spawn_on(connection, lane.runtime());
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(stream: TcpStream, builder: Builder<Owned>, front: Front, signals: Signals) {
+    // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        // On the heap, or hyper would keep room for it in every idle connection.
+        let answer = Box::pin(front.clone().answer(request));
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = signals.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = signals.abort.cancelled() => {}
     }
 }

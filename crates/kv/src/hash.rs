@@ -9,7 +9,7 @@
 use std::fmt;
 use std::hash::Hasher;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::units::TokenId;
 
@@ -36,10 +36,16 @@ impl BlockHash {
     /// The name of the block that follows this one and holds the raw bytes `text`.
     #[must_use]
     pub fn next_text(self, text: &[u8]) -> Self {
-        Self(xxh3_64_with_seed(text, self.0))
+        if text.len() <= SEEDED_BYTES {
+            return Self(xxh3_64_with_seed(text, self.0));
+        }
+        Self(xxh3_64_with_seed(&xxh3_64(text).to_le_bytes(), self.0))
     }
 }
 
+/// XXH3 prepares 192 bytes of secret for every longer text that has a seed, which takes as long as to hash 300 bytes. Those are
+/// hashed without one, and the parent's name seeds the hash of that.
+const SEEDED_BYTES: usize = 240;
 /// Blocks of up to this many tokens are hashed without touching the heap; vLLM's CPU build uses 32 and more.
 const INLINE_TOKENS: usize = 64;
 

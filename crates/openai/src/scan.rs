@@ -3,7 +3,7 @@
 //! Strings, escapes, brackets and separators are followed exactly, so a value's bytes are its own and nobody else's.
 //! What lies inside a skipped value is checked only as far as that needs (brackets pair up, strings end); the worker reads
 //! it again and says what is wrong with it. All JSON that `serde_json` reads passes here.
-//! One byte is looked at a time: the place to be clever later is [`Cursor::skip_string`].
+//! Text is nearly all of a body, and of what is within strings only a quote says anything: strings are passed at the speed of memory.
 
 /// Deepest nesting followed, the body's own level included: values nest as deep as in `serde_json`, and the kinds of the
 /// open brackets fit one `u128`.
@@ -173,19 +173,19 @@ impl<'a> Cursor<'a> {
 
     /// Past a string whose opening quote is the next byte.
     fn skip_string(&mut self) -> Result<(), ScanError> {
-        self.at += 1;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                // The escaped byte cannot end the string; of \uXXXX the digits cannot either.
-                Some(b'\\') => self.at = self.text.len().min(self.at + 2),
-                Some(0..0x20) => return self.fail("control character in a string"),
-                Some(_) => self.at += 1,
-                None => return self.fail("the text ends within a string"),
+        let start = self.at + 1;
+        let mut quotes = memchr::memchr_iter(b'"', &self.text[start..]).map(|at| start + at);
+        // A quote with an odd number of backslashes before it is escaped. No byte is counted twice: the last quote ends the count.
+        let ends = |quote: &usize| {
+            let before = self.text[start..*quote].iter().rev();
+            before.take_while(|byte| **byte == b'\\').count() % 2 == 0
+        };
+        match quotes.find(ends) {
+            Some(quote) => {
+                self.at = quote + 1;
+                Ok(())
             }
+            None => Err(ScanError { at: self.text.len(), what: "the text ends within a string" }),
         }
     }
 
@@ -275,6 +275,16 @@ mod tests {
             ("{} x", 3),
         ] {
             assert_eq!(all(text).unwrap_err().at, at, "in {text}");
+        }
+    }
+
+    #[test]
+    fn a_string_ends_at_the_first_quote_that_is_not_escaped() {
+        for backslashes in 0..6 {
+            let string = format!("\"x{}\"", "\\".repeat(backslashes));
+            let text = format!("{string}, \"");
+            let ends = if backslashes % 2 == 0 { &*string } else { &*text };
+            assert_eq!(leading_value(text.as_bytes()), Ok(ends.as_bytes()), "{text}");
         }
     }
 

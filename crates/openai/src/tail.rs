@@ -59,7 +59,7 @@ impl UsageTail {
 }
 
 fn find_last_key(text: &[u8]) -> Option<usize> {
-    text.windows(KEY.len()).rposition(|window| window == KEY)
+    memchr::memmem::rfind(text, KEY)
 }
 
 /// `rest` follows the key; `None` for `"usage": null` and for what merely looks like a key.

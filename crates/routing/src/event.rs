@@ -26,6 +26,11 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
     },
+    /// A worker that was drained takes new requests again; its cache is as it was.
+    Resumed {
+        /// Who.
+        worker: WorkerId,
+    },
     /// A request was retried on another worker, usually the first of its decision's fallbacks.
     Moved {
         /// Which request.

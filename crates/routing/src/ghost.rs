@@ -36,11 +36,9 @@ impl Ghost {
     /// Takes in a prompt, and tells how many leading blocks of it were sent before. Keeps at most `most` marks.
     pub(crate) fn recall(&mut self, chain: &[BlockHash], most: usize) -> usize {
         let marks = RULER.marks_within(chain.len());
-        let name = |mark: usize| &chain[RULER.position(mark)];
-        let young = partition(marks, |mark| self.younger.contains(name(mark)));
-        let known = young + partition(marks - young, |mark| self.elder.contains(name(young + mark)));
+        let (young, known) = self.find(chain, marks);
         for mark in young..marks {
-            self.younger.insert(*name(mark));
+            self.younger.insert(chain[RULER.position(mark)]);
         }
         if self.younger.len() > most / 2 {
             // The elder's memory is used again: growing into it would take some decision a millisecond.
@@ -48,6 +46,25 @@ impl Ghost {
             self.younger.clear();
         }
         RULER.blocks(known)
+    }
+
+    /// How many leading blocks of a prompt were sent before; takes nothing in.
+    pub(crate) fn known(&self, chain: &[BlockHash]) -> usize {
+        RULER.blocks(self.find(chain, RULER.marks_within(chain.len())).1)
+    }
+
+    /// How many leading marks are in the younger set, and how many in either.
+    fn find(&self, chain: &[BlockHash], marks: usize) -> (usize, usize) {
+        let name = |mark: usize| &chain[RULER.position(mark)];
+        let young = partition(marks, |mark| self.younger.contains(name(mark)));
+        (young, young + partition(marks - young, |mark| self.elder.contains(name(young + mark))))
+    }
+
+    /// About the bytes of heap that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        // Seven eighths of a table's places can be taken, and each has a byte beside it.
+        let place = size_of::<BlockHash>() + 1;
+        (self.younger.capacity() + self.elder.capacity()) * place * 8 / 7
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is asked of the router and what it answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hasher;
 
@@ -37,8 +38,8 @@ pub struct Request<'a> {
     pub block: usize,
     /// Tokens the answer may have; zero if nobody knows.
     pub output: Tokens,
-    /// The first characters of the prompt's text, for policies that look at nothing else. May be empty.
-    pub text: &'a str,
+    /// The first characters of the prompt's text, for policies that look at nothing else.
+    pub text: Text<'a>,
     /// A hash of whatever names the conversation or user: a header, or a field of the body.
     pub session: Option<u64>,
     /// Whether the driver will tell of its first token, as it can where the answer is streamed.
@@ -56,10 +57,35 @@ impl<'a> Request<'a> {
             prompt,
             block: 16,
             output: Tokens::ZERO,
-            text: "",
+            text: Text::Known(""),
             session: None,
             tells_first_token: true,
         }
+    }
+}
+
+/// The first characters of a prompt's text. Most policies never ask for them, and to find them costs the driver time.
+#[derive(Clone, Copy)]
+pub enum Text<'a> {
+    /// Found already. May be empty.
+    Known(&'a str),
+    /// Found when a policy asks. Must say the same every time.
+    Asked(&'a dyn Fn() -> Cow<'a, str>),
+}
+
+impl<'a> Text<'a> {
+    /// The characters.
+    pub fn start(self) -> Cow<'a, str> {
+        match self {
+            Self::Known(text) => Cow::Borrowed(text),
+            Self::Asked(find) => find(),
+        }
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.start().fmt(out)
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Shadow {
     capacity: f64,
     /// Tokens in a block, and the belief, that the pool was last sized with.
     sized_for: (f64, f64),
+    /// There is memory for no more.
+    most: Blocks,
     pool: BlockPool,
 }
 
@@ -58,7 +60,22 @@ impl Shadow {
         let first_belief = capacity.unwrap_or(UNKNOWN_CAPACITY);
         let gain = if capacity.is_some() { GAIN.1 } else { GAIN.0 };
         let capacity = first_belief.as_f64();
-        Self { first_belief, gain, capacity, sized_for: (0.0, 0.0), pool: BlockPool::new(Blocks::ZERO) }
+        let (most, pool) = (Blocks(u32::MAX), BlockPool::new(Blocks::ZERO));
+        Self { first_belief, gain, capacity, sized_for: (0.0, 0.0), most, pool }
+    }
+
+    /// From now on it keeps no more than `most` blocks, however many the worker is believed to hold.
+    pub(crate) fn limit(&mut self, most: Blocks, events: &mut KvEvents) {
+        self.most = most;
+        let (block_tokens, _) = self.sized_for;
+        if block_tokens > 0.0 {
+            self.resize(block_tokens, events);
+        }
+    }
+
+    /// About the bytes of heap that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.pool.bytes()
     }
 
     /// A request with this prompt was sent to the worker.
@@ -120,9 +137,13 @@ impl Shadow {
             return;
         }
         self.sized_for = (block_tokens, self.capacity);
+        self.resize(block_tokens, events);
+    }
+
+    fn resize(&mut self, block_tokens: f64, events: &mut KvEvents) {
         let blocks = (self.capacity / block_tokens).floor();
         // `as` saturates: more blocks than u32 holds are as good as u32 holds.
-        self.pool.resize(Blocks(blocks as u32), events);
+        self.pool.resize(Blocks(blocks as u32).min(self.most), events);
     }
 }
 

@@ -58,7 +58,7 @@ struct World {
 impl World {
     fn new(policy: &str, workers: u32, capacity: Tokens, publishes: Publishes) -> Self {
         let policy: PolicyConfig = policy.parse().expect("a registered policy");
-        let mut router = Router::new(Settings { policy, seed: 5 });
+        let mut router = Router::new(Settings { policy, seed: 5, ..Settings::default() });
         for id in 0..workers {
             let spec = WorkerSpec { capacity: Some(capacity), publishes };
             router.observe(Event::Joined { worker: WorkerId(id), spec }, Time::ZERO);

@@ -9,7 +9,7 @@ use warmroute_lab::{rivals, traffic::WORKLOADS};
 
 /// Under the short help.
 pub(super) const SHORT: &str = "\
-All times are virtual: no machine is measured. --help lists workloads, policies, rivals and regimes.
+All times are virtual: no machine is measured. --help-all lists workloads, policies, rivals and regimes.
 Exit code 1 with --suite: a promise made of cache_aware was broken.";
 
 /// Under the long help.

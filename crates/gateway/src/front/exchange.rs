@@ -7,13 +7,18 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
+use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Usage};
 
+use super::Gateway;
 use super::headers;
+use super::look::Look;
 use super::refusal::Refusal;
 use crate::core::{Booking, Core};
+use crate::journal::{Entry, Journal};
+use crate::keys::Pass;
 use crate::show::metrics::{CLIENT_GONE, Ended};
 use crate::sources::Worker;
 
@@ -23,6 +28,11 @@ pub(super) struct Exchange {
     arrived: Instant,
     code: u16,
     placed: Option<Placed>,
+    /// The client's right to ask, if one is needed; held until the end, since it counts requests at once.
+    pass: Option<Pass>,
+    journal: Arc<Journal>,
+    /// What is written down, if anything is.
+    entry: Option<Entry>,
 }
 
 /// Where a request is.
@@ -36,8 +46,35 @@ struct Placed {
 
 impl Exchange {
     /// A request has arrived.
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        Self { core, arrived: Instant::now(), code: CLIENT_GONE, placed: None }
+    pub(super) fn new(gateway: &Gateway, id: &HeaderValue, method: &Method, path: &str) -> Self {
+        let journal = Arc::clone(&gateway.journal);
+        let entry = journal.wants_entries().then(|| Entry::new(id.clone(), method.clone(), path));
+        let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
+        Self { core, arrived, code: CLIENT_GONE, placed: None, pass: None, journal, entry }
+    }
+
+    /// It was let in.
+    pub(super) fn admitted(&mut self, pass: Option<Pass>) {
+        if let (Some(entry), Some(pass)) = (&mut self.entry, &pass) {
+            entry.key = Some(Arc::clone(pass.name()));
+        }
+        self.pass = pass;
+    }
+
+    /// What it asks has been looked at.
+    pub(super) fn seen(&mut self, look: &Look<'_>, body_bytes: usize) {
+        let Some(entry) = &mut self.entry else { return };
+        look.model().clone_into(&mut entry.model);
+        entry.body_bytes = body_bytes as u64;
+        entry.blocks = self.journal.wants_prompts().then(|| look.prompt());
+    }
+
+    /// A piece of the answer goes to the client.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        if let Some(entry) = &mut self.entry {
+            entry.answer_bytes += bytes as u64;
+            entry.pieces = entry.pieces.saturating_add(1);
+        }
     }
 
     /// It was decided where it goes.
@@ -66,7 +103,10 @@ impl Exchange {
     }
 
     /// The first byte of a stream has come. A whole answer says nothing of when its first token was there.
-    pub(super) fn first_token(&self) {
+    pub(super) fn first_token(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.first_token = Some(self.arrived.elapsed());
+        }
         if let Some(booking) = self.placed.as_ref().and_then(|placed| placed.booking.as_ref()) {
             booking.first_token(self.arrived.elapsed());
         }
@@ -75,6 +115,7 @@ impl Exchange {
     /// The answer is complete. One that is an error did not use the worker's cache and is booked as aborted.
     pub(super) fn finished(&mut self, status: u16, usage: Option<Usage>) {
         self.code = status;
+        self.charge(status, usage);
         let Some(placed) = &mut self.placed else { return };
         let booking = placed.booking.take();
         if !(200..300).contains(&status) {
@@ -104,6 +145,35 @@ impl Exchange {
         response
     }
 
+    /// What the answer cost goes to the account of the client's key, and is written down.
+    fn charge(&mut self, status: u16, usage: Option<Usage>) {
+        if let Some(entry) = &mut self.entry {
+            entry.usage = usage;
+        }
+        let (Some(pass), Some(placed), 200..300) = (&self.pass, &self.placed, status) else { return };
+        let estimated = Usage { prompt: placed.decision.prompt, cached: None, output: Tokens::ZERO };
+        let Usage { prompt, output, .. } = usage.unwrap_or(estimated);
+        pass.charge((prompt + output).0);
+        self.core.metrics.charged(pass.name(), prompt, output);
+    }
+
+    /// The worker's answer, or its failure, is all that can be written down of it now.
+    fn write_down(&mut self) {
+        let Some(mut entry) = self.entry.take() else { return };
+        entry.status = self.code;
+        entry.took = self.arrived.elapsed();
+        if let Some(Placed { decision, worker, attempts, .. }) = &self.placed {
+            entry.worker = Some(Arc::clone(&worker.name));
+            entry.policy = decision.policy;
+            entry.reason = reason(decision, *attempts);
+            entry.attempts = *attempts;
+            entry.prompt = decision.prompt;
+            entry.overlap = decision.overlap;
+            entry.fate = decision.fate;
+        }
+        self.journal.enter(entry);
+    }
+
     /// Says in headers where the request went and why.
     pub(super) fn explain(&self, headers: &mut HeaderMap) {
         let Some(Placed { decision, worker, attempts, .. }) = &self.placed else { return };
@@ -111,14 +181,15 @@ impl Exchange {
         headers.insert(headers::POLICY, HeaderValue::from_static(decision.policy));
         headers.insert(headers::PROMPT_TOKENS, decision.prompt.0.into());
         headers.insert(headers::ATTEMPTS, (*attempts).into());
-        let reason = if *attempts == 1 {
+        if *attempts == 1 {
             headers.insert(headers::OVERLAP_TOKENS, decision.overlap.0.into());
-            decision.reason.as_str()
-        } else {
-            "fallback"
-        };
-        headers.insert(headers::REASON, HeaderValue::from_static(reason));
+        }
+        headers.insert(headers::REASON, HeaderValue::from_static(reason(decision, *attempts)));
     }
+}
+
+fn reason(decision: &Decision, attempts: usize) -> &'static str {
+    if attempts == 1 { decision.reason.as_str() } else { "fallback" }
 }
 
 impl Drop for Exchange {
@@ -130,5 +201,9 @@ impl Drop for Exchange {
             code: self.code,
             took: self.arrived.elapsed(),
         });
+        if let Some(pass) = &self.pass {
+            self.core.metrics.asked_with(pass.name(), self.code);
+        }
+        self.write_down();
     }
 }

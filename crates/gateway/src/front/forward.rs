@@ -12,11 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::response::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::client::legacy;
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 use warmroute_openai::ApiError;
 use warmroute_routing::WorkerId;
@@ -25,7 +23,7 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::sources::{State, Worker};
-use crate::upstream::{nobody_there, root_cause};
+use crate::upstream::{Incoming, Outbound, UpstreamError};
 
 /// A request on its way out.
 pub(super) struct Outgoing {
@@ -57,12 +55,10 @@ impl Answer {
 /// Why one worker gave no answer.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("it could not be reached ({})", root_cause(.0))]
-    Unreachable(legacy::Error),
-    #[error("the connection broke before the first byte ({})", root_cause(.0))]
-    Broken(legacy::Error),
-    #[error("the connection broke before the first byte ({})", root_cause(.0))]
-    BrokenBody(hyper::Error),
+    #[error("it could not be reached ({0})")]
+    Unreachable(UpstreamError),
+    #[error("the connection broke before the first byte ({0})")]
+    Broken(UpstreamError),
     #[error("it sent nothing in time")]
     Stalled,
 }
@@ -72,7 +68,7 @@ fn cause_to_retry(tried: &Result<Answer, Failure>) -> Option<&'static str> {
     match tried {
         Ok(answer) => answer.asks_for_another().then_some("unavailable"),
         Err(Failure::Unreachable(_)) => Some("unreachable"),
-        Err(Failure::Broken(_) | Failure::BrokenBody(_)) => Some("broken"),
+        Err(Failure::Broken(_)) => Some("broken"),
         Err(Failure::Stalled) => None,
     }
 }
@@ -84,55 +80,60 @@ impl Gateway {
         outgoing: &Outgoing,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
-        let mut worker = &outgoing.worker;
+        let config = self.config.now();
+        let mut worker = Arc::clone(&outgoing.worker);
         let mut fallbacks = outgoing.fallbacks.iter();
         loop {
-            let tried = self.attempt(worker, outgoing).await;
+            let tried = self.attempt(&worker, outgoing).await;
             let cause = cause_to_retry(&tried);
             if let Err(Failure::Unreachable(error)) = &tried
-                && nobody_there(error)
+                && error.nobody_there()
             {
                 worker.doubt();
             }
-            let may_retry = cause.is_some() && exchange.attempts() < self.config.max_attempts;
-            let up =
-                |id: &WorkerId| Some(self.fleet.worker(*id)).filter(|worker| worker.state() == State::Up);
+            let may_retry = cause.is_some() && exchange.attempts() < config.max_attempts;
+            let up = |id: &WorkerId| self.fleet.worker(*id).filter(|worker| worker.state() == State::Up);
             let next = may_retry.then(|| fallbacks.find_map(up)).flatten();
             let (Some(cause), Some(next)) = (cause, next) else {
                 // If that is a worker's own 503, it explains itself better than we could.
-                return tried.map_err(|failure| self.refuse(&failure, worker, exchange.attempts()));
+                return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
             };
             tracing::debug!(from = %worker.name, to = %next.name, cause, "retrying on another worker");
             worker = next;
-            exchange.move_to(Arc::clone(worker), cause);
+            exchange.move_to(Arc::clone(&worker), cause);
         }
     }
 
     /// One worker's answer up to its first byte.
     async fn attempt(&self, worker: &Worker, outgoing: &Outgoing) -> Result<Answer, Failure> {
-        let mut request = Request::new(Full::new(outgoing.body.clone()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = worker.uri(outgoing.path.clone());
-        *request.headers_mut() = outgoing.headers.clone();
+        let headers = worker.authorized(&outgoing.headers);
+        let outbound = Outbound {
+            method: Method::POST,
+            authority: worker.authority(),
+            path: &outgoing.path,
+            headers: &headers,
+            body: &outgoing.body,
+        };
         let begin = async {
-            let response =
-                self.upstream.request(request).await.map_err(|error| match error.is_connect() {
-                    true => Failure::Unreachable(error),
-                    false => Failure::Broken(error),
-                })?;
+            let response = self.upstream.request(&outbound).await.map_err(|error| match error {
+                UpstreamError::Connect(_) => Failure::Unreachable(error),
+                UpstreamError::Broken(_) | UpstreamError::Malformed(_) => Failure::Broken(error),
+            })?;
             let (head, mut rest) = response.into_parts();
-            let first = rest.frame().await.transpose().map_err(Failure::BrokenBody)?;
+            let first = rest.frame().await.transpose().map_err(Failure::Broken)?;
             Ok(Answer { head, first, rest })
         };
-        timeout(self.config.first_byte_timeout_ms.duration(), begin).await.unwrap_or(Err(Failure::Stalled))
+        timeout(self.config.now().first_byte_timeout_ms.duration(), begin)
+            .await
+            .unwrap_or(Err(Failure::Stalled))
     }
 
     fn refuse(&self, failure: &Failure, worker: &Worker, attempts: usize) -> Refusal {
         let error = match failure {
-            Failure::Stalled => ApiError::worker_timeout(&worker.name, self.config.first_byte_timeout_ms.0),
-            Failure::Unreachable(_) | Failure::Broken(_) | Failure::BrokenBody(_) => {
-                ApiError::worker_lost(&worker.name, failure)
+            Failure::Stalled => {
+                ApiError::worker_timeout(&worker.name, self.config.now().first_byte_timeout_ms.0)
             }
+            Failure::Unreachable(_) | Failure::Broken(_) => ApiError::worker_lost(&worker.name, failure),
         };
         Refusal::after(attempts, error)
     }

@@ -3,11 +3,11 @@
 //! A body that arrives in one piece, as most do, is not copied. A longer one is gathered into a buffer of its declared length, which
 //! grows only with what really came: a lying `content-length` costs the liar's bandwidth, not our memory.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use warmroute_openai::ApiError;
@@ -23,7 +23,10 @@ pub(super) struct Limits {
 const TRUSTED_BYTES: usize = 256 * 1024;
 
 /// Reads the whole body. Dropping the future drops what has been read.
-pub(super) async fn read(body: Body, limits: Limits) -> Result<Bytes, ApiError> {
+pub(super) async fn read<B>(body: B, limits: Limits) -> Result<Bytes, ApiError>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limits.bytes {
         return Err(ApiError::payload_too_large(limits.bytes));
@@ -34,7 +37,10 @@ pub(super) async fn read(body: Body, limits: Limits) -> Result<Bytes, ApiError> 
     }
 }
 
-async fn gather(mut body: Body, declared: usize, limit: usize) -> Result<Bytes, ApiError> {
+async fn gather<B>(mut body: B, declared: usize, limit: usize) -> Result<Bytes, ApiError>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
     if first.len() > limit {
         return Err(ApiError::payload_too_large(limit));
@@ -54,7 +60,10 @@ async fn gather(mut body: Body, declared: usize, limit: usize) -> Result<Bytes, 
 }
 
 /// The next piece of data; trailers, which no OpenAI request has, are passed over.
-async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+async fn next<B>(body: &mut B) -> Result<Option<Bytes>, ApiError>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     while let Some(frame) = body.frame().await {
         match frame.map(http_body::Frame::into_data) {
             Ok(Ok(data)) => return Ok(Some(data)),
@@ -65,7 +74,7 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     Ok(None)
 }
 
-fn broken(error: &axum::Error) -> ApiError {
+fn broken(error: &impl Display) -> ApiError {
     ApiError::invalid_request(format!(
         "the request body broke off: {error}; hint: check content-length and send it whole"
     ))
@@ -84,6 +93,7 @@ fn too_slow(limit: Duration) -> ApiError {
 mod tests {
     use std::convert::Infallible;
 
+    use axum::body::Body;
     use futures_util::stream;
     use http_body_util::StreamBody;
 

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use warmroute_kv::{BlockHash, Namespace, Tokens, text_chain};
 use warmroute_openai::{ApiError, RequestView};
-use warmroute_routing::{Request, Unit};
+use warmroute_routing::{Request, Text, Unit};
 
 use super::session;
+use crate::journal::Prompt;
 
 /// Which of the two completion endpoints a request came to; they keep their prompt under different keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,24 @@ pub(super) enum Surface {
     Chat,
     /// `/v1/completions`
     Completion,
+}
+
+impl Surface {
+    /// Both of them.
+    pub(super) const ALL: [Self; 2] = [Self::Chat, Self::Completion];
+
+    /// Where it is.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Completion => "/v1/completions",
+        }
+    }
+
+    /// The one at this path.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|surface| surface.path() == path)
+    }
 }
 
 /// A request seen through the router's eyes.
@@ -30,8 +49,7 @@ pub(super) struct Look<'a> {
     block_bytes: usize,
     output: Tokens,
     session: Option<u64>,
-    streams: bool,
-    text: Cow<'a, str>,
+    view: RequestView<'a>,
 }
 
 /// Looks at a request. `chunk_bytes` of prompt make one block.
@@ -59,14 +77,28 @@ pub(super) fn look<'a>(
         block_bytes: chunk_bytes,
         output: Tokens(view.max_tokens.unwrap_or(0)),
         session: session::key(headers, &view),
-        streams: view.stream,
-        text: view.text_start(),
+        view,
     })
 }
 
-impl Look<'_> {
-    /// The router's question.
-    pub(super) fn request(&self) -> Request<'_> {
+impl<'a> Look<'a> {
+    /// The model that is asked, as it is written; empty if none is named.
+    pub(super) fn model(&self) -> &str {
+        self.view.model.as_deref().unwrap_or_default()
+    }
+
+    /// The prompt as it may be written down.
+    pub(super) fn prompt(&self) -> Prompt {
+        Prompt { root: self.root, blocks: self.blocks.clone(), bytes: self.prompt_bytes }
+    }
+
+    /// The first characters of the prompt's text. Costs time in proportion to the first messages.
+    pub(super) fn text(&self) -> Cow<'a, str> {
+        self.view.text_start()
+    }
+
+    /// The router's question; `text` gives the text if a policy asks for it.
+    pub(super) fn request<'r>(&'r self, text: &'r dyn Fn() -> Cow<'r, str>) -> Request<'r> {
         Request {
             root: self.root,
             blocks: &self.blocks,
@@ -74,10 +106,10 @@ impl Look<'_> {
             prompt: self.prompt_bytes,
             block: self.block_bytes,
             output: self.output,
-            text: &self.text,
+            text: Text::Asked(text),
             session: self.session,
             // A whole answer comes with its last token; only a stream shows when its first one did.
-            tells_first_token: self.streams,
+            tells_first_token: self.view.stream,
         }
     }
 }
@@ -114,9 +146,10 @@ mod tests {
     fn the_length_and_first_text_of_a_prompt_are_seen() {
         let body = r#"{"prompt": "Once upon a time", "max_tokens": 7}"#;
         let look = look_at(Surface::Completion, body, 8).unwrap();
-        let request = look.request();
+        let text = || look.text();
+        let request = look.request(&text);
         assert_eq!((request.prompt, request.block, request.blocks.len()), (18, 8, 2));
-        assert_eq!((request.output, request.text), (Tokens(7), "Once upon a time"));
+        assert_eq!((request.output, &*request.text.start()), (Tokens(7), "Once upon a time"));
     }
 
     #[test]
@@ -124,7 +157,7 @@ mod tests {
         for (stream, promised) in [("true", true), ("false", false), ("null", false), ("\"true\"", false)] {
             let body = format!("{{\"prompt\": \"x\", \"stream\": {stream}}}");
             let look = look_at(Surface::Completion, &body, 64).unwrap();
-            assert_eq!(look.request().tells_first_token, promised, "{body}");
+            assert_eq!(look.request(&|| look.text()).tells_first_token, promised, "{body}");
         }
     }
 

@@ -8,22 +8,25 @@ use warmroute_openai::ApiError;
 use warmroute_routing::NoWorker;
 
 use super::headers;
+use crate::keys::Limited;
 
 /// Seconds after which it is worth asking again: a health check's interval.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An error on its way to the client.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     error: ApiError,
     /// The gateway has tried several workers: if SDKs did the same again, one request would become nine.
     already_retried: bool,
+    /// Seconds until it is worth asking again, where that is known.
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
     /// The last error after `attempts` workers were tried.
     pub(super) fn after(attempts: usize, error: ApiError) -> Self {
-        Self { error, already_retried: attempts > 1 }
+        Self { error, already_retried: attempts > 1, retry_after: None }
     }
 
     /// The HTTP status.
@@ -34,7 +37,16 @@ impl Refusal {
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self { error, already_retried: false }
+        Self { error, already_retried: false, retry_after: None }
+    }
+}
+
+impl From<Limited> for Refusal {
+    fn from(Limited { error, retry_after }: Limited) -> Self {
+        // Rounded up: who comes back a moment early is refused again.
+        let retry_after =
+            retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1));
+        Self { error, already_retried: false, retry_after }
     }
 }
 
@@ -54,7 +66,7 @@ impl IntoResponse for Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(headers::ERROR_CODE, code.unwrap_or(HeaderValue::from_static("unknown")));
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            headers.insert(RETRY_AFTER, self.retry_after.map_or(RETRY_AFTER_SECONDS, HeaderValue::from));
         }
         if self.already_retried {
             headers.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));

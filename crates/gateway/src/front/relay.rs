@@ -6,17 +6,14 @@
 //! without `[DONE]`. Dropping the body, as hyper does when the client goes away, closes the worker's connection.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use warmroute_kv::Tokens;
 use warmroute_openai::{ApiError, UsageTail};
 use warmroute_routing::Usage;
@@ -24,10 +21,10 @@ use warmroute_routing::Usage;
 use super::exchange::Exchange;
 use super::forward::Answer;
 use super::headers;
-use crate::upstream::root_cause;
+use crate::upstream::Incoming;
 
 /// The answer as the client gets it. `idle` bounds the wait between two pieces of it.
-pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Response {
+pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Response<Relay> {
     let Answer { mut head, first, rest } = answer;
     headers::strip_hop_by_hop(&mut head.headers);
     let stream = is_stream(&head.headers);
@@ -49,25 +46,24 @@ pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Res
         before_token: stream && head.status.is_success(),
         in_event: false,
         tail: UsageTail::default(),
-        idle,
-        timer: Box::pin(sleep(idle)),
+        patience: Patience::new(idle),
         phase: Phase::Passing,
     };
     if relay.first.is_none() {
         relay.end(); // hyper does not poll a body that is empty to begin with
     }
-    Response::from_parts(head, Body::new(relay))
+    Response::from_parts(head, relay)
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Time for the error event to leave before the cut, which discards what hyper has not sent yet.
+/// Time for the last piece and the error event to leave before the cut, which discards what hyper has not sent yet.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// A body that passes a worker's body on and keeps the exchange open until its end.
-struct Relay {
+pub(crate) struct Relay {
     first: Option<Frame<Bytes>>,
     rest: Incoming,
     exchange: Exchange,
@@ -78,14 +74,43 @@ struct Relay {
     before_token: bool,
     /// The client has the beginning of an event whose end has not come.
     in_event: bool,
-    idle: Duration,
-    timer: Pin<Box<Sleep>>,
+    patience: Patience,
     phase: Phase,
+}
+
+/// A limit to waiting that is renewed with every piece. The runtime's timer is set when there is something to wait for, and set again
+/// only when it rings: most pieces never touch it.
+struct Patience {
+    span: Duration,
+    ends: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(span: Duration) -> Self {
+        Self { span, ends: Instant::now() + span, timer: None }
+    }
+
+    fn renew(&mut self) {
+        self.ends = Instant::now() + self.span;
+    }
+
+    /// Whether there is time left; if so, the task is woken when there is none.
+    fn lasts(&mut self, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.ends)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= self.ends {
+                return false;
+            }
+            timer.as_mut().reset(self.ends);
+        }
+        true
+    }
 }
 
 enum Phase {
     Passing,
-    /// The error event is on its way; then the body is cut with this error.
+    /// The last of it is on its way; then the body is cut with this error.
     Cutting(ApiError),
     Ended,
 }
@@ -94,6 +119,7 @@ impl Relay {
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         if let Some(data) = frame.data_ref() {
             self.tail.push(data);
+            self.exchange.passed(data.len());
             self.in_event = !data.ends_with(b"\n\n");
             // vLLM can send comments to keep a waiting client's connection open.
             if self.before_token && !data.starts_with(b":") {
@@ -101,7 +127,7 @@ impl Relay {
                 self.exchange.first_token();
             }
         }
-        self.timer.as_mut().reset(Instant::now() + self.idle);
+        self.patience.renew();
         if self.rest.is_end_stream() {
             self.end(); // hyper polls no further when it knows the length
         }
@@ -120,20 +146,35 @@ impl Relay {
     }
 
     /// The worker is lost in the middle of its answer: say so where the format has words for it, then cut.
-    fn fail(&mut self, error: ApiError) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+    fn fail(
+        &mut self,
+        error: ApiError,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
         tracing::warn!(%error, "an answer broke off");
         self.exchange.failed(error.status);
         let unknown_length = self.rest.size_hint().exact().is_none();
+        self.patience = Patience::new(LINGER);
         if !(self.stream && unknown_length) {
-            self.phase = Phase::Ended;
-            return Poll::Ready(Some(Err(error)));
+            self.phase = Phase::Cutting(error);
+            return self.cut(cx);
         }
         // An empty line ends whatever event was half sent; the client may fail to parse that one, which is an error too.
         let mut event = if self.in_event { b"\n\n".to_vec() } else { Vec::new() };
         event.extend_from_slice(&error.sse_event());
-        self.timer.as_mut().reset(Instant::now() + LINGER);
         self.phase = Phase::Cutting(error);
         Poll::Ready(Some(Ok(Frame::data(event.into()))))
+    }
+
+    /// Cuts the answer once what was passed on has had time to leave.
+    fn cut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        if self.patience.lasts(cx) {
+            return Poll::Pending;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Cutting(error) => Poll::Ready(Some(Err(error))),
+            Phase::Passing | Phase::Ended => Poll::Ready(None),
+        }
     }
 }
 
@@ -149,12 +190,7 @@ impl http_body::Body for Relay {
         match &this.phase {
             Phase::Passing => {}
             Phase::Ended => return Poll::Ready(None),
-            Phase::Cutting(error) => {
-                ready!(this.timer.as_mut().poll(cx));
-                let error = error.clone();
-                this.phase = Phase::Ended;
-                return Poll::Ready(Some(Err(error)));
-            }
+            Phase::Cutting(_) => return this.cut(cx),
         }
         if let Some(frame) = this.first.take() {
             return Poll::Ready(Some(Ok(this.pass(frame))));
@@ -162,18 +198,20 @@ impl http_body::Body for Relay {
         match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.pass(frame)))),
             Poll::Ready(Some(Err(error))) => {
-                let error = ApiError::worker_lost(this.exchange.worker_name(), root_cause(&error));
-                this.fail(error)
+                let error = ApiError::worker_lost(this.exchange.worker_name(), &error);
+                this.fail(error, cx)
             }
             Poll::Ready(None) => {
                 this.end();
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                ready!(this.timer.as_mut().poll(cx));
-                let waited_ms = u64::try_from(this.idle.as_millis()).unwrap_or(u64::MAX);
+                if this.patience.lasts(cx) {
+                    return Poll::Pending;
+                }
+                let waited_ms = u64::try_from(this.patience.span.as_millis()).unwrap_or(u64::MAX);
                 let error = ApiError::worker_timeout(this.exchange.worker_name(), waited_ms);
-                this.fail(error)
+                this.fail(error, cx)
             }
         }
     }

@@ -65,12 +65,17 @@ pub(super) fn models(gateway: &Gateway) -> Response {
 }
 
 /// All metrics; gauges are brought up to date as they are read.
-pub(super) fn metrics(gateway: &Gateway) -> Response {
+pub(crate) fn metrics(gateway: &Gateway) -> Response {
     let books = gateway.core.workers();
-    for worker in gateway.fleet.workers() {
+    for worker in gateway.fleet.workers().iter() {
         let booked = books.iter().find(|view| view.id == worker.id);
         gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, booked);
+        // It may have been removed since the list was read; its gauges must not come back for good.
+        if gateway.fleet.worker(worker.id).is_none() {
+            gateway.core.metrics.forget(&worker.name);
+        }
     }
-    gateway.core.metrics.index(gateway.core.indexed_blocks(), gateway.core.index_bytes());
+    let core = &gateway.core;
+    core.metrics.index(core.indexed_blocks(), core.index_bytes(), core.router_bytes());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
 }

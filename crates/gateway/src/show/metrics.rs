@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -63,6 +63,23 @@ struct CauseLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    key: Arc<str>,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyTokenLabels {
+    key: Arc<str>,
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LogLabel {
+    log: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: &'static str,
 }
@@ -87,6 +104,11 @@ macro_rules! metrics {
             registry: Registry,
             $($(#[doc = $help])+ $name: $kind,)+
         }
+
+        /// Name, help and type of each, for the reference page.
+        #[cfg(test)]
+        const DECLARED: &[(&str, &str, &str)] =
+            &[$((stringify!($name), concat!($($help),+), stringify!($kind)),)+];
 
         impl Metrics {
             /// All metrics, registered, at zero.
@@ -140,10 +162,23 @@ metrics! {
     retries: Family<CauseLabel, Counter> = Family::default();
     /// Clients that left before their answer was complete
     client_disconnects: Counter = Counter::default();
+    /// Completion requests by the name of the client's key and the status, where clients must show a key
+    key_requests: Family<KeyLabels, Counter> = Family::default();
+    /// Tokens of answered requests by the name of the client's key: of prompts and of answers as workers reported them, or of
+    /// prompts as estimated where they did not
+    key_tokens: Family<KeyTokenLabels, Counter> = Family::default();
+    /// Lines of a log that were dropped since its queue was full: the disk is too slow, or log_queue_lines too few
+    log_lines_dropped: Family<LogLabel, Counter> = Family::default();
+    /// 1 if the settings in force are those that were read last, 0 if those were refused
+    config_last_reload_successful: Gauge = Gauge::default();
+    /// When settings were last taken in, in seconds since 1970
+    config_last_reload_success_timestamp_seconds: Gauge = Gauge::default();
     /// Blocks the router believes to be cached, over all workers
     index_blocks: Gauge = Gauge::default();
     /// About the memory that the index of these blocks takes
     index_bytes: Gauge = Gauge::default();
+    /// About the memory that everything takes which the router believes of caches, the index included; router_bytes bounds it
+    router_bytes: Gauge = Gauge::default();
     /// 1, with the gateway's version as a label
     build_info: Family<BuildLabel, Gauge> = Family::default();
 }
@@ -218,9 +253,53 @@ impl Metrics {
         }
     }
 
-    /// The present size of the index.
-    pub(crate) fn index(&self, blocks: usize, bytes: usize) {
-        for (gauge, size) in [(&self.index_blocks, blocks), (&self.index_bytes, bytes)] {
+    /// A request that showed this key came to its end.
+    pub(crate) fn asked_with(&self, key: &Arc<str>, code: u16) {
+        self.key_requests.get_or_create(&KeyLabels { key: Arc::clone(key), code }).inc();
+    }
+
+    /// A request that showed this key was answered.
+    pub(crate) fn charged(&self, key: &Arc<str>, prompt: Tokens, output: Tokens) {
+        for (of, tokens) in [("prompt", prompt), ("answer", output)] {
+            let labels = KeyTokenLabels { key: Arc::clone(key), of };
+            self.key_tokens.get_or_create(&labels).inc_by(u64::from(tokens.0));
+        }
+    }
+
+    /// A line of this log was dropped.
+    pub(crate) fn line_dropped(&self, log: &'static str) {
+        self.log_lines_dropped.get_or_create(&LogLabel { log }).inc();
+    }
+
+    /// Settings were read, and taken in if that went well.
+    pub(crate) fn reloaded(&self, well: bool) {
+        self.config_last_reload_successful.set(i64::from(well));
+        if well {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+            self.config_last_reload_success_timestamp_seconds.set(seconds);
+        }
+    }
+
+    /// A worker has been removed: what was shown of its state is shown no more. What it has done stays counted.
+    pub(crate) fn forget(&self, name: &Arc<str>) {
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        for gauge in [
+            &self.worker_up,
+            &self.worker_in_flight,
+            &self.worker_unread_prompts,
+            &self.worker_capacity_tokens,
+        ] {
+            gauge.remove(&label);
+        }
+        self.worker_prompt_token_seconds.remove(&label);
+    }
+
+    /// The present size of the index, and of all that the router believes.
+    pub(crate) fn index(&self, blocks: usize, bytes: usize, all_bytes: usize) {
+        let sizes =
+            [(&self.index_blocks, blocks), (&self.index_bytes, bytes), (&self.router_bytes, all_bytes)];
+        for (gauge, size) in sizes {
             gauge.set(i64::try_from(size).unwrap_or(i64::MAX));
         }
     }
@@ -281,12 +360,16 @@ mod tests {
         metrics.used(&Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) }, Tokens(5));
         metrics.worker(&worker, true, Some(&known()));
         metrics.retried("broken");
-        metrics.index(7, 560);
+        metrics.index(7, 560, 900);
+        metrics.asked_with(&"team".into(), 200);
+        metrics.charged(&"team".into(), Tokens(9), Tokens(1));
+        metrics.line_dropped("access");
+        metrics.reloaded(true);
 
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 17, "{text}");
+        assert_eq!(helps, 23, "{text}");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
         }
@@ -304,10 +387,33 @@ mod tests {
             "warmroute_worker_capacity_tokens{worker=\"w:1\"} 1600",
             "warmroute_index_blocks 7",
             "warmroute_index_bytes 560",
+            "warmroute_router_bytes 900",
             "warmroute_build_info{version=",
+            "warmroute_key_requests_total{key=\"team\",code=\"200\"} 1",
+            "warmroute_key_tokens_total{key=\"team\",of=\"prompt\"} 9",
+            "warmroute_log_lines_dropped_total{log=\"access\"} 1",
+            "warmroute_config_last_reload_successful 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_reference_page_says_what_is_declared() {
+        let mut page = String::from(
+            "# Metrics of `warmroute gateway`\n\n<!-- Written from the declarations in crates/gateway/src/show/metrics.rs by \
+             `WARMROUTE_UPDATE_DOCS=1 cargo test -p warmroute-gateway --lib reference`. -->\n\n\
+             Served at `/metrics` of the gateway and of its admin API, in the text format of OpenMetrics.\n\n\
+             | metric | type | |\n|---|---|---|\n",
+        );
+        for (name, help, kind) in DECLARED {
+            let kinds = ["Counter", "Gauge", "Histogram"];
+            let kind =
+                kinds.into_iter().find(|known| kind.contains(known)).unwrap_or_default().to_lowercase();
+            let total = if kind == "counter" { "_total" } else { "" };
+            page += &format!("| `warmroute_{name}{total}` | {kind} | {} |\n", help.trim());
+        }
+        crate::docs::check("metrics.md", &page);
     }
 
     #[test]

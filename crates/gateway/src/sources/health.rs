@@ -10,18 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::uri::PathAndQuery;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::{Instant, sleep_until, timeout};
 use warmroute_routing::{Event, Publishes, WorkerSpec};
 
 use super::describe::Description;
-use super::{Fleet, State, Worker};
-use crate::config::GatewayConfig;
+use super::worker::Health;
+use super::{Fleet, Worker};
+use crate::config::{GatewayConfig, Live};
 use crate::core::Core;
-use crate::upstream::{Upstream, nobody_there};
+use crate::upstream::{Incoming, Upstream, UpstreamError};
 
 /// What one probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,70 +33,91 @@ enum Finding {
     Unreachable,
 }
 
-/// When findings change a worker's state; pure, so that its rules can be read and tested alone.
+/// When findings change a worker's health; pure, so that its rules can be read and tested alone.
 struct Verdict {
-    state: State,
-    /// Findings in a row that speak against the present state.
+    health: Health,
+    /// Findings in a row that speak against the present health.
     against: u32,
-    unhealthy_after: u32,
-    healthy_after: u32,
 }
 
 impl Verdict {
-    fn new(config: &GatewayConfig) -> Self {
-        let (unhealthy_after, healthy_after) = (config.unhealthy_after, config.healthy_after);
-        Self { state: State::Unknown, against: 0, unhealthy_after, healthy_after }
+    fn new() -> Self {
+        Self { health: Health::Unknown, against: 0 }
     }
 
-    /// The state after one more finding.
-    fn record(&mut self, finding: Finding) -> State {
-        let found = if finding == Finding::Healthy { State::Up } else { State::Down };
-        self.against = if found == self.state { 0 } else { self.against + 1 };
-        let needed = match (self.state, finding) {
-            (State::Unknown, _) | (_, Finding::Unreachable) => 1,
-            (_, Finding::Healthy) => self.healthy_after,
-            (_, Finding::Unhealthy) => self.unhealthy_after,
+    /// The health after one more finding.
+    fn record(&mut self, finding: Finding, config: &GatewayConfig) -> Health {
+        let found = if finding == Finding::Healthy { Health::Up } else { Health::Down };
+        self.against = if found == self.health { 0 } else { self.against + 1 };
+        let needed = match (self.health, finding) {
+            (Health::Unknown, _) | (_, Finding::Unreachable) => 1,
+            (_, Finding::Healthy) => config.healthy_after,
+            (_, Finding::Unhealthy) => config.unhealthy_after,
         };
         if self.against >= needed {
-            self.state = found;
+            self.health = found;
             self.against = 0;
         }
-        self.state
+        self.health
     }
 }
 
 /// What the checkers of all workers share.
-pub(crate) struct Checkers {
+pub(crate) struct Checker {
     pub fleet: Arc<Fleet>,
     pub core: Arc<Core>,
     pub upstream: Upstream,
-    pub config: Arc<GatewayConfig>,
+    pub config: Arc<Live>,
 }
 
 /// A worker's `/metrics` is the largest answer read here; vLLM's has about 200 kB.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-impl Checkers {
-    /// Checks one worker for as long as it is polled. Dropping it leaves the worker in its last state.
-    pub(crate) async fn watch(&self, worker: &Worker) {
-        let mut verdict = Verdict::new(&self.config);
-        let mut ticks = interval(self.config.probe_interval_ms.duration().max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Probing without a pause would be an attack.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+
+impl Checker {
+    /// Checks one worker until it has been told to leave and its last request has ended, and then removes it. Dropping the future leaves
+    /// the worker in its last state.
+    pub(crate) async fn accompany(&self, worker: &Worker) {
+        let gone = async {
+            worker.leaving.cancelled().await;
+            self.core.idle(worker.id).await;
+        };
+        tokio::select! {
+            () = gone => {}
+            () = self.watch(worker) => {}
+        }
+        self.core.observe(Event::Left { worker: worker.id });
+        self.fleet.dismiss(worker.id);
+        let namesake = self.fleet.workers().iter().any(|other| other.name == worker.name);
+        if !namesake {
+            self.core.metrics.forget(&worker.name);
+        }
+        tracing::info!(worker = %worker.name, id = worker.id.0, "worker is removed");
+    }
+
+    /// Checks one worker for as long as it is polled.
+    async fn watch(&self, worker: &Worker) {
+        let mut verdict = Verdict::new();
+        let mut next = Instant::now();
         loop {
             let probe = async {
-                ticks.tick().await;
+                sleep_until(next).await;
                 self.probe(worker).await
             };
             // Doubt cuts a probe short: a request has just found out what the probe is still waiting for.
             let finding = tokio::select! {
                 biased;
-                () = worker.doubted.notified(), if verdict.state == State::Up => Finding::Unreachable,
+                () = worker.doubted.notified(), if verdict.health == Health::Up => Finding::Unreachable,
                 finding = probe => finding,
             };
-            let before = verdict.state;
-            match verdict.record(finding) {
+            let config = self.config.now();
+            next = Instant::now() + config.probe_interval_ms.duration().max(SHORTEST_PAUSE);
+            let before = verdict.health;
+            match verdict.record(finding, &config) {
                 after if after == before => {}
-                State::Up => self.join(worker).await,
+                Health::Up => self.join(worker).await,
                 _ => self.leave(worker, before),
             }
         }
@@ -105,17 +125,17 @@ impl Checkers {
 
     async fn probe(&self, worker: &Worker) -> Finding {
         let answer = async {
-            match self.upstream.request(get(worker, "/health")).await {
+            match self.get(worker, "/health").await {
                 // Read to the end, or the connection could not be used again and every probe would open one.
                 Ok(response) if response.status().is_success() => match read(response).await {
                     Some(_) => Finding::Healthy,
                     None => Finding::Unhealthy,
                 },
-                Err(error) if nobody_there(&error) => Finding::Unreachable,
+                Err(error) if error.nobody_there() => Finding::Unreachable,
                 Ok(_) | Err(_) => Finding::Unhealthy,
             }
         };
-        timeout(self.config.probe_timeout_ms.duration(), answer).await.unwrap_or(Finding::Unhealthy)
+        timeout(self.config.now().probe_timeout_ms.duration(), answer).await.unwrap_or(Finding::Unhealthy)
     }
 
     async fn join(&self, worker: &Worker) {
@@ -125,29 +145,43 @@ impl Checkers {
             tokio::join!(self.fetch(worker, "/metrics"), self.fetch(worker, "/v1/models"));
         let description = Description::read(metrics.as_ref(), models.as_ref());
         let capacity = description.capacity;
-        *worker.description.lock() = Arc::new(description);
+        worker.describe(description);
         let spec = WorkerSpec { capacity, publishes: Publishes::Nothing };
         self.core.observe(Event::Joined { worker: worker.id, spec });
-        self.fleet.set_state(worker, State::Up);
+        // Looked at after the join: whoever drains it sets the flag first and then tells the router, so one of us comes last.
+        if worker.draining() {
+            self.core.observe(Event::Drained { worker: worker.id });
+        }
+        self.set_health(worker, Health::Up);
         tracing::info!(worker = %worker.name, capacity_tokens = ?capacity.map(|tokens| tokens.0), "worker is up");
     }
 
-    fn leave(&self, worker: &Worker, before: State) {
-        if before == State::Up {
+    fn leave(&self, worker: &Worker, before: Health) {
+        if before == Health::Up {
             self.core.observe(Event::Left { worker: worker.id });
         }
-        self.fleet.set_state(worker, State::Down);
+        self.set_health(worker, Health::Down);
         tracing::warn!(worker = %worker.name, "worker is down");
+    }
+
+    fn set_health(&self, worker: &Worker, health: Health) {
+        worker.set_health(health);
+        self.fleet.changed();
+    }
+
+    async fn get(&self, worker: &Worker, path: &'static str) -> Result<Response<Incoming>, UpstreamError> {
+        let headers = HeaderMap::new();
+        self.upstream.get(worker.authority(), path, &worker.authorized(&headers)).await
     }
 
     /// A GET's whole body, or nothing if the worker has no such path or takes too long.
     async fn fetch(&self, worker: &Worker, path: &'static str) -> Option<Bytes> {
         let whole = async {
-            let response = self.upstream.request(get(worker, path)).await.ok()?;
+            let response = self.get(worker, path).await.ok()?;
             let found = response.status().is_success();
             read(response).await.filter(|_| found)
         };
-        timeout(self.config.probe_timeout_ms.duration(), whole).await.ok().flatten()
+        timeout(self.config.now().probe_timeout_ms.duration(), whole).await.ok().flatten()
     }
 }
 
@@ -156,40 +190,34 @@ async fn read(response: Response<Incoming>) -> Option<Bytes> {
     Some(Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?.to_bytes())
 }
 
-fn get(worker: &Worker, path: &'static str) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::default());
-    *request.uri_mut() = worker.uri(PathAndQuery::from_static(path));
-    request
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdicts(findings: &[Finding]) -> Vec<State> {
+    fn verdicts(findings: &[Finding]) -> Vec<Health> {
         let config = GatewayConfig { unhealthy_after: 3, healthy_after: 2, ..GatewayConfig::default() };
-        let mut verdict = Verdict::new(&config);
-        findings.iter().map(|&finding| verdict.record(finding)).collect()
+        let mut verdict = Verdict::new();
+        findings.iter().map(|&finding| verdict.record(finding, &config)).collect()
     }
 
     #[test]
     fn the_first_probe_decides_alone() {
-        assert_eq!(verdicts(&[Finding::Healthy]), [State::Up]);
-        assert_eq!(verdicts(&[Finding::Unhealthy]), [State::Down]);
+        assert_eq!(verdicts(&[Finding::Healthy]), [Health::Up]);
+        assert_eq!(verdicts(&[Finding::Unhealthy]), [Health::Down]);
     }
 
     #[test]
     fn slow_answers_take_a_worker_out_only_in_a_row() {
         use Finding::{Healthy as H, Unhealthy as U};
         let states = verdicts(&[H, U, U, H, U, U, U]);
-        assert_eq!(states[5], State::Up, "a good probe in between starts the count anew");
-        assert_eq!(states[6], State::Down);
+        assert_eq!(states[5], Health::Up, "a good probe in between starts the count anew");
+        assert_eq!(states[6], Health::Down);
     }
 
     #[test]
     fn a_refused_connection_takes_a_worker_out_at_once_and_two_good_probes_bring_it_back() {
         use Finding::{Healthy as H, Unreachable as R};
-        use State::{Down, Up};
+        use Health::{Down, Up};
         assert_eq!(verdicts(&[H, R, H, R, H, H]), [Up, Down, Down, Down, Down, Up]);
     }
 }

@@ -3,6 +3,7 @@
 //! No test sleeps: each waits for the event it is about, under one generous limit that only a hang can reach.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
+mod admin;
 mod client;
 mod disconnects;
 mod drain;
@@ -11,8 +12,12 @@ mod failures;
 mod fleet;
 mod health;
 mod http2;
+mod keys;
+mod logs;
+mod members;
 mod passthrough;
 mod policies;
+mod reload;
 mod sessions;
 mod tokens;
 mod worker;

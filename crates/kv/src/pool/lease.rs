@@ -1,5 +1,6 @@
 //! What one running request holds of the pool.
 
+use super::Generation;
 use crate::hash::BlockHash;
 
 /// Where a block lives: an index below the pool's capacity, at which the pool's owner keeps the block's tensors.
@@ -29,11 +30,11 @@ pub struct Lease {
     pub(super) last: BlockHash,
     pub(super) root: BlockHash,
     /// The pool's generation when the lease began.
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
 }
 
 impl Lease {
-    pub(super) fn new(slots: Vec<Slot>, root: BlockHash, last: BlockHash, generation: u64) -> Self {
+    pub(super) fn new(slots: Vec<Slot>, root: BlockHash, last: BlockHash, generation: Generation) -> Self {
         let found = slots.len();
         Self { slots, shared: found, named: found, last, root, generation }
     }

@@ -18,7 +18,9 @@ mod recency;
 mod tests;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
 use std::hash::BuildHasherDefault;
+use std::num::NonZeroU32;
 
 pub use self::lease::{Lease, Slot};
 use self::recency::Recency;
@@ -28,7 +30,7 @@ use crate::units::Blocks;
 
 /// A bounded cache of blocks. `C` is what a block's state was computed from (the worker: its tokens); two blocks are
 /// the same only if their contents are. A pool that only keeps accounts uses `()`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockPool<C = ()> {
     capacity: usize,
     /// Where each shared block of the current generation is.
@@ -39,10 +41,10 @@ pub struct BlockPool<C = ()> {
     /// Shared blocks that no lease holds, oldest first.
     idle: Recency,
     /// Counts clears: a lease of an older generation holds blocks that are no longer to be found.
-    generation: u64,
+    generation: Generation,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry<C> {
     /// Leases that hold this slot.
     pins: u32,
@@ -50,14 +52,20 @@ struct Entry<C> {
     shared: Option<Shared<C>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Shared<C> {
     hash: BlockHash,
     content: C,
     /// The block before this one; the first block of a prompt has none.
-    parent: Option<Slot>,
-    generation: u64,
+    parent: Slot,
+    generation: Generation,
 }
+
+/// The block before the first one of a prompt.
+const NONE: Slot = Slot(u32::MAX);
+
+/// Counts clears. Never zero, so that a vacant slot takes no more memory than a taken one.
+type Generation = NonZeroU32;
 
 /// The pool has fewer blocks to give than were asked for: leases hold the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +88,7 @@ impl<C: PartialEq> BlockPool<C> {
             entries: Vec::new(),
             free: Vec::new(),
             idle: Recency::default(),
-            generation: 0,
+            generation: Generation::MIN,
         }
     }
 
@@ -92,6 +100,14 @@ impl<C: PartialEq> BlockPool<C> {
     /// Shared blocks that a new request could find.
     pub fn resident(&self) -> Blocks {
         Blocks::of(self.index.len())
+    }
+
+    /// About the bytes of heap in use, as asked of the allocator; contents that own memory count with their own size only.
+    pub fn bytes(&self) -> usize {
+        // Seven eighths of a table's places can be taken, and each has a byte beside it.
+        let names = self.index.capacity() * (size_of::<(BlockHash, Slot)>() + 1) * 8 / 7;
+        let entries = self.entries.capacity() * size_of::<Entry<C>>();
+        names + entries + self.free.capacity() * size_of::<Slot>() + self.idle.bytes()
     }
 
     /// Blocks that leases could still get: free ones and those that may be evicted.
@@ -151,19 +167,22 @@ impl<C: PartialEq> BlockPool<C> {
         if lease.shared < place || lease.generation != self.generation {
             return own;
         }
-        let parent = place.checked_sub(1).map(|before| lease.slots[before]);
-        match self.index.get(&hash).copied() {
-            Some(slot) if !self.is(slot, &content, parent) => return own,
-            Some(slot) => {
+        let parent = place.checked_sub(1).map_or(NONE, |before| lease.slots[before]);
+        match self.index.entry(hash) {
+            Place::Vacant(vacant) => {
+                vacant.insert(own);
+                let generation = self.generation;
+                self.entries[own.index()].shared = Some(Shared { hash, content, parent, generation });
+                event::stored(events, lease.last, hash);
+            }
+            Place::Occupied(found) => {
+                let slot = *found.get();
+                if !self.is(slot, &content, parent) {
+                    return own;
+                }
                 self.pin(slot);
                 self.unpin(own);
                 lease.slots[place] = slot;
-            }
-            None => {
-                let generation = self.generation;
-                self.entries[own.index()].shared = Some(Shared { hash, content, parent, generation });
-                self.index.insert(hash, own);
-                event::stored(events, lease.last, hash);
             }
         }
         lease.shared += 1;
@@ -194,7 +213,8 @@ impl<C: PartialEq> BlockPool<C> {
 
     /// Forgets every block. Those held by a lease live on, unseen, until it ends.
     pub fn clear(&mut self, events: &mut KvEvents) {
-        self.generation += 1;
+        // After four billion clears a lease of the first generation would have to be still there to notice.
+        self.generation = self.generation.checked_add(1).unwrap_or(Generation::MIN);
         self.index.clear();
         while let Some(oldest) = self.idle.oldest() {
             self.idle.remove(oldest);
@@ -222,17 +242,19 @@ impl<C: PartialEq> BlockPool<C> {
         C: 'a,
         'a: 's,
     {
-        let mut parent: Option<Slot> = None;
+        let mut parent = NONE;
         // Blocks that came in together mostly lie side by side, forwards or, where others were evicted for them, backwards.
         // To compare a name there is cheaper than to search for it.
         let mut step = 1;
         chain.into_iter().map_while(move |(hash, content)| {
-            let near = parent.map(|before| Slot(before.0.wrapping_add(step)));
-            let near = near.filter(|slot| self.is_named(*slot, hash) && self.is(*slot, content, parent));
-            let found = || self.index.get(&hash).copied().filter(|slot| self.is(*slot, content, parent));
-            let slot = near.or_else(found)?;
-            step = parent.map_or(step, |before| slot.0.wrapping_sub(before.0));
-            parent = Some(slot);
+            let near = Slot(parent.0.wrapping_add(step));
+            let slot = if parent != NONE && self.is_named(near, hash) && self.is(near, content, parent) {
+                near
+            } else {
+                self.index.get(&hash).copied().filter(|slot| self.is(*slot, content, parent))?
+            };
+            step = if parent == NONE { step } else { slot.0.wrapping_sub(parent.0) };
+            parent = slot;
             Some(slot)
         })
     }
@@ -247,7 +269,7 @@ impl<C: PartialEq> BlockPool<C> {
         block.is_some_and(|block| block.hash == hash && block.generation == self.generation)
     }
 
-    fn is(&self, slot: Slot, content: &C, parent: Option<Slot>) -> bool {
+    fn is(&self, slot: Slot, content: &C, parent: Slot) -> bool {
         self.shared(slot).is_some_and(|block| block.parent == parent && block.content == *content)
     }
 
@@ -307,7 +329,8 @@ impl BlockPool<()> {
     ///
     /// A prompt larger than the pool leaves only as much of its beginning as there is room for.
     pub fn touch(&mut self, root: BlockHash, chain: &[BlockHash], events: &mut KvEvents) -> usize {
-        let slots: Vec<Slot> = self.walk(chain.iter().map(|hash| (*hash, &()))).collect();
+        let mut slots = Vec::with_capacity(chain.len());
+        slots.extend(self.walk(chain.iter().map(|hash| (*hash, &()))));
         let found = slots.len();
         // A lease, but for its found blocks: those that nobody else holds are not pinned one by one but taken as they stand,
         // so that they are not evicted meanwhile, and put back as the newest.

@@ -3,13 +3,16 @@
 //! together and so stand together: those of a whole prompt can be moved as a few sections.
 
 /// The list. Slots are plain indices here; each is in the list at most once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Recency {
     links: Vec<Link>,
-    oldest: Option<u32>,
-    newest: Option<u32>,
+    oldest: u32,
+    newest: u32,
     length: usize,
 }
+
+/// Beyond either end of the list.
+const NOBODY: u32 = u32::MAX;
 
 /// Some of the list's slots, each linked to the next.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +22,18 @@ pub(super) struct Section {
     length: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Link {
-    older: Option<u32>,
-    newer: Option<u32>,
+    older: u32,
+    newer: u32,
+}
+
+const LOOSE: Link = Link { older: NOBODY, newer: NOBODY };
+
+impl Default for Recency {
+    fn default() -> Self {
+        Self { links: Vec::new(), oldest: NOBODY, newest: NOBODY, length: 0 }
+    }
 }
 
 impl Recency {
@@ -30,23 +41,23 @@ impl Recency {
         self.length
     }
 
+    /// Bytes asked of the allocator.
+    pub(super) fn bytes(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+    }
+
     /// The slot that was let go longest ago.
     pub(super) fn oldest(&self) -> Option<u32> {
-        self.oldest
+        (self.oldest != NOBODY).then_some(self.oldest)
     }
 
     /// Puts a slot that is not in the list at its newest end.
     pub(super) fn push_newest(&mut self, slot: u32) {
         let place = slot as usize;
         if place >= self.links.len() {
-            self.links.resize(place + 1, Link::default());
+            self.links.resize(place + 1, LOOSE);
         }
-        self.links[place] = Link { older: self.newest, newer: None };
-        match self.newest.replace(slot) {
-            Some(before) => self.links[before as usize].newer = Some(slot),
-            None => self.oldest = Some(slot),
-        }
-        self.length += 1;
+        self.append(Section { oldest: slot, newest: slot, length: 1 });
     }
 
     /// The sections that `slots` make up, newest slot first; all are in the list.
@@ -54,7 +65,7 @@ impl Recency {
         let mut sections: Vec<Section> = Vec::new();
         for slot in slots {
             match sections.last_mut() {
-                Some(section) if self.links[section.oldest as usize].older == Some(slot) => {
+                Some(section) if self.links[section.oldest as usize].older == slot => {
                     section.oldest = slot;
                     section.length += 1;
                 }
@@ -68,10 +79,10 @@ impl Recency {
     pub(super) fn append(&mut self, section: Section) {
         let Section { oldest, newest, length } = section;
         self.links[oldest as usize].older = self.newest;
-        self.links[newest as usize].newer = None;
-        match self.newest.replace(newest) {
-            Some(before) => self.links[before as usize].newer = Some(oldest),
-            None => self.oldest = Some(oldest),
+        self.links[newest as usize].newer = NOBODY;
+        match std::mem::replace(&mut self.newest, newest) {
+            NOBODY => self.oldest = oldest,
+            before => self.links[before as usize].newer = oldest,
         }
         self.length += length;
     }
@@ -86,12 +97,12 @@ impl Recency {
         let older = self.links[section.oldest as usize].older;
         let newer = self.links[section.newest as usize].newer;
         match older {
-            Some(older) => self.links[older as usize].newer = newer,
-            None => self.oldest = newer,
+            NOBODY => self.oldest = newer,
+            older => self.links[older as usize].newer = newer,
         }
         match newer {
-            Some(newer) => self.links[newer as usize].older = older,
-            None => self.newest = older,
+            NOBODY => self.newest = older,
+            newer => self.links[newer as usize].older = older,
         }
         self.length -= section.length;
     }

@@ -47,6 +47,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     }
 }
 
+#[derive(Clone)]
 struct BoundedHash {
     factor: f64,
     prefix_tokens: f64,

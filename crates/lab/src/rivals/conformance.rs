@@ -12,7 +12,7 @@ use super::scene::prompt;
 const SPEC: WorkerSpec = WorkerSpec { capacity: Some(Tokens(1_000)), publishes: Publishes::Nothing };
 
 fn router(policy: PolicyConfig, workers: u32) -> Router {
-    let mut router = Router::new(Settings { policy, seed: 11 });
+    let mut router = Router::new(Settings { policy, seed: 11, ..Settings::default() });
     for id in 0..workers {
         router.observe(Event::Joined { worker: WorkerId(id), spec: SPEC }, Time::ZERO);
     }

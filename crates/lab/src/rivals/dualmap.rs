@@ -44,6 +44,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     }
 }
 
+#[derive(Clone)]
 struct DualMap {
     slo_s: f64,
     prefix_tokens: f64,

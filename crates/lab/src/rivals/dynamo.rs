@@ -48,6 +48,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     }
 }
 
+#[derive(Clone)]
 struct Dynamo {
     overlap_credit: f64,
     prefill_scale: f64,

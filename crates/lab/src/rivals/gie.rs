@@ -53,6 +53,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     }
 }
 
+#[derive(Clone)]
 struct EndpointPicker {
     weights: [f64; 3],
     remembered_tokens: f64,

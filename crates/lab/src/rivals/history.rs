@@ -11,7 +11,7 @@ use warmroute_routing::policy::Candidates;
 use warmroute_routing::{Request, WorkerId};
 
 /// One cache per worker, filled with what the worker was sent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct History {
     workers: BTreeMap<WorkerId, BlockPool>,
     /// Nobody reads them; kept for their memory.

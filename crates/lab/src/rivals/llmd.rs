@@ -45,6 +45,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     Sticky { threshold: options.get("threshold"), slack_tokens }
 }
 
+#[derive(Clone)]
 struct Sticky {
     threshold: f64,
     /// Queued tokens by which warm workers may exceed the others.

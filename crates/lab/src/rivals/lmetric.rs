@@ -19,6 +19,7 @@ pub(super) fn build(_: &Options<'_>) -> impl Policy + use<> {
     LMetric
 }
 
+#[derive(Clone)]
 struct LMetric;
 
 impl Policy for LMetric {

@@ -19,6 +19,7 @@ pub(super) fn build(_: &Options<'_>) -> impl Policy + use<> {
     LeastPrefill
 }
 
+#[derive(Clone)]
 struct LeastPrefill;
 
 impl Policy for LeastPrefill {

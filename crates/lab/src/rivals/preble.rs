@@ -47,6 +47,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     Preble { slice_s, rebalance: options.get("rebalance"), windows: BTreeMap::new() }
 }
 
+#[derive(Clone)]
 struct Preble {
     slice_s: f64,
     rebalance: f64,
@@ -55,12 +56,12 @@ struct Preble {
 }
 
 /// What a worker was sent lately, in slices of time, oldest first; at most [`SLICES`].
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Window {
     slices: VecDeque<Slice>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slice {
     number: u64,
     computed: f64,

@@ -26,12 +26,14 @@ pub(super) fn leading(request: &Request<'_>, tokens: f64) -> BlockHash {
     let blocks = blocks_for(request, tokens).min(request.blocks.len());
     match blocks.checked_sub(1) {
         Some(last) => request.blocks[last],
-        None => request.root.next_text(request.text.as_bytes()),
+        None => request.root.next_text(request.text.start().as_bytes()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use warmroute_routing::Text;
+
     use super::*;
 
     #[test]
@@ -46,7 +48,7 @@ mod tests {
 
     #[test]
     fn prompts_shorter_than_a_block_are_told_apart_by_their_text() {
-        let request = |text| Request { text, ..Request::new(BlockHash(0), &[]) };
+        let request = |text| Request { text: Text::Known(text), ..Request::new(BlockHash(0), &[]) };
         assert_ne!(leading(&request("a"), 25.0), leading(&request("b"), 25.0));
     }
 }

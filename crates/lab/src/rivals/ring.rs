@@ -8,7 +8,7 @@ use warmroute_routing::WorkerId;
 use warmroute_routing::policy::{Candidate, Candidates};
 
 /// The ring over the workers that were last seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ring {
     replicas: usize,
     workers: Vec<WorkerId>,

@@ -70,6 +70,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     }
 }
 
+#[derive(Clone)]
 struct Sglang {
     threshold: f64,
     abs: f64,

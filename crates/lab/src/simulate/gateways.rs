@@ -5,7 +5,8 @@
 
 use warmroute_kv::{KvEvent, Tokens};
 use warmroute_routing::{
-    Decision, Elsewhere, Event, NoWorker, Publishes, Request, Router, Settings, Time, WorkerId, WorkerSpec,
+    Decision, Elsewhere, Event, NoWorker, Publishes, Request, Router, Settings, Text, Time, WorkerId,
+    WorkerSpec,
 };
 
 use super::flight::Flight;
@@ -26,7 +27,7 @@ pub(super) type Snapshot = Vec<Vec<(WorkerId, Elsewhere)>>;
 impl Gateways {
     /// The scenario's gateways, which know no worker yet.
     pub(super) fn new(scenario: &Scenario, block: Tokens) -> Self {
-        let settings = |seed| Settings { policy: scenario.policy.clone(), seed };
+        let settings = |seed| Settings { policy: scenario.policy.clone(), seed, memory_bytes: None };
         let publishes = match scenario.view {
             View::Exact => Publishes::Events,
             View::Shadow => Publishes::Nothing,
@@ -54,7 +55,7 @@ impl Gateways {
         let request = Request {
             prompt: ask.prompt.get(),
             block: self.block.get(),
-            text: &ask.content.text,
+            text: Text::Known(&ask.content.text),
             session: Some(session),
             ..Request::new(ask.content.root, ask.prompt_blocks(self.block))
         };

@@ -187,6 +187,13 @@ impl Fleet {
         }
     }
 
+    pub(crate) fn resume(&mut self, id: WorkerId) {
+        if let Some(worker) = self.get_mut(id).filter(|worker| worker.state == State::Draining) {
+            worker.state = State::Up;
+            self.changes.regroup();
+        }
+    }
+
     /// Drops the account of a worker that is gone and has nothing booked.
     pub(crate) fn bury(&mut self, id: WorkerId) {
         let Ok(place) = self.place(id) else { return };
@@ -313,5 +320,20 @@ mod tests {
         fleet.get_mut(id).unwrap().in_flight = 0;
         fleet.bury(id);
         assert!(fleet.get(id).is_none());
+    }
+
+    #[test]
+    fn a_drained_worker_takes_nothing_until_it_is_resumed_and_one_that_is_gone_is_not_brought_back() {
+        let mut fleet = Fleet::default();
+        let id = WorkerId(0);
+        fleet.join(id, WorkerSpec { capacity: None, publishes: Publishes::Nothing });
+        fleet.drain(id);
+        assert_eq!(fleet.up().count(), 0);
+        fleet.resume(id);
+        assert_eq!(fleet.up().count(), 1);
+        fleet.get_mut(id).unwrap().in_flight = 1;
+        fleet.leave(id);
+        fleet.resume(id);
+        assert_eq!(fleet.up().count(), 0);
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     BoundedHash { factor: options.get("factor"), prefix_tokens: options.count("prefix") }
 }
 
+#[derive(Clone)]
 struct BoundedHash {
     factor: f64,
     prefix_tokens: usize,
@@ -47,6 +48,6 @@ pub(super) fn beginning(request: &Request<'_>, tokens: usize) -> u64 {
     let blocks = length.div_ceil(request.block.max(1)).clamp(1, request.blocks.len().max(1));
     match request.blocks.get(blocks - 1) {
         Some(name) => name.0,
-        None => request.root.next_text(request.text.as_bytes()).0,
+        None => request.root.next_text(request.text.start().as_bytes()).0,
     }
 }

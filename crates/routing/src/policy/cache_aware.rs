@@ -88,6 +88,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     }
 }
 
+#[derive(Clone)]
 struct CacheAware {
     wait: f64,
     behind: f64,
@@ -163,7 +164,7 @@ impl Policy for CacheAware {
 }
 
 /// What became of prompt tokens lately: sums that forget.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Reuse {
     prompt: f64,
     /// They went to a worker that held them.

@@ -92,6 +92,8 @@ mod tests {
             message("fastest")
                 .starts_with("there is no policy 'fastest'; hint: use one of random, round_robin")
         );
+        assert!(message("cache_awre").ends_with("; did you mean cache_aware?"));
+        assert!(message("cache_aware:kapa=1").ends_with("; did you mean kappa?"));
         assert_eq!(message("random:seed=1"), "policy random has no option 'seed'; hint: it takes none");
         assert_eq!(
             message("prefix_hash:length=9"),

@@ -4,7 +4,7 @@ use warmroute_kv::{BlockHash, KvEvent, Tokens};
 
 use super::{POLICIES, PolicyConfig};
 use crate::{
-    Chance, Decision, Event, NoWorker, Publishes, Request, Router, Settings, Time, WorkerId, WorkerSpec,
+    Chance, Decision, Event, NoWorker, Publishes, Request, Router, Settings, Text, Time, WorkerId, WorkerSpec,
 };
 
 /// Every second worker tells what its cache does.
@@ -14,7 +14,7 @@ fn spec(id: u32) -> WorkerSpec {
 }
 
 fn router(policy: PolicyConfig, workers: u32) -> Router {
-    let mut router = Router::new(Settings { policy, seed: 11 });
+    let mut router = Router::new(Settings { policy, seed: 11, ..Settings::default() });
     for id in 0..workers {
         router.observe(Event::Joined { worker: WorkerId(id), spec: spec(id) }, Time::ZERO);
     }
@@ -38,7 +38,7 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
                 let blocks: Vec<_> = (0..8)
                     .map(|n| BlockHash(text.len() as u64 * 31 + chance.below(3) as u64 * 100 + n))
                     .collect();
-                let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+                let request = Request { text: Text::Known(&text), ..Request::new(BlockHash(0), &blocks) };
                 let worker = WorkerId(chance.below(4) as u32);
                 let held = blocks[..chance.below(9)].to_vec();
                 let stored = KvEvent::Stored { parent: BlockHash(0), blocks: held };
@@ -150,7 +150,7 @@ fn different_prompts_reach_every_worker() {
         for number in 0..300_u64 {
             let text = format!("{number} is the number of this prompt");
             let blocks: Vec<_> = (0..8).map(|block| BlockHash((number << 8) + block)).collect();
-            let request = Request { text: &text, ..Request::new(BlockHash(0), &blocks) };
+            let request = Request { text: Text::Known(&text), ..Request::new(BlockHash(0), &blocks) };
             let decision = router.route(&request, Time::from_millis(number)).unwrap();
             served[decision.worker.0 as usize] += 1;
             router.observe(
@@ -180,4 +180,46 @@ fn names_are_unique_and_options_have_defaults_in_range() {
             );
         }
     }
+}
+
+#[test]
+fn an_explanation_says_what_is_decided_next_and_changes_no_decision() {
+    for policy in every_policy() {
+        let name = policy.name();
+        let [mut asked, mut left_alone] = [(); 2].map(|()| router(policy.clone(), 4));
+        let mut chance = Chance::new(5);
+        for step in 0..300_u64 {
+            let now = Time::from_millis(step * 7);
+            let desk = chance.below(9) as u64;
+            let text = format!("desk {desk}: a question");
+            let blocks: Vec<_> = (0..8).map(|n| BlockHash(desk * 100 + n)).collect();
+            let request = Request { text: Text::Known(&text), ..Request::new(BlockHash(0), &blocks) };
+            let told = asked.explain(&request, now).unwrap();
+            let decided = asked.route(&request, now).unwrap();
+            assert_eq!(
+                (told.worker, told.reason, told.policy, told.fate, &told.fallbacks),
+                (decided.worker, decided.reason, decided.policy, decided.fate, &decided.fallbacks),
+                "{name}, step {step}"
+            );
+            assert_eq!(decided, left_alone.route(&request, now).unwrap(), "{name}, step {step}");
+            if chance.below(3) > 0 {
+                for router in [&mut asked, &mut left_alone] {
+                    router.observe(Event::Finished { booking: decided.booking, usage: None }, now);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_of_policy_keeps_what_is_known_of_caches() {
+    let mut router = router(PolicyConfig::of(&POLICIES[0]), 4);
+    let blocks: Vec<_> = (0..40).map(BlockHash).collect();
+    let request = Request::new(BlockHash(0), &blocks);
+    let first = router.route(&request, Time::ZERO).unwrap();
+    router.observe(Event::Finished { booking: first.booking, usage: None }, Time::ZERO);
+    router.set_policy(&PolicyConfig::default());
+    let second = router.route(&request, Time::ZERO).unwrap();
+    assert_eq!(second.policy, "cache_aware");
+    assert_eq!(second.fate.unseen, Tokens::ZERO);
 }

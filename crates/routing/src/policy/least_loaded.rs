@@ -12,6 +12,7 @@ pub(super) fn build(_: &Options<'_>) -> impl Policy + use<> {
     LeastLoaded
 }
 
+#[derive(Clone)]
 struct LeastLoaded;
 
 impl Policy for LeastLoaded {

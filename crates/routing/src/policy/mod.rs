@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use warmroute_kv::Tokens;
 
 pub use self::config::{BadPolicy, PolicyConfig};
-pub use self::options::{BadChoice, Chosen, Named, OptionInfo, Options};
+pub use self::options::{BadChoice, Chosen, Named, OptionInfo, Options, nearest};
 use crate::chance::Chance;
 use crate::request::{Reason, Request, WorkerId};
 use crate::time::Time;
@@ -40,9 +40,21 @@ policies! { random round_robin least_loaded power_of_two prefix_hash bounded_has
 pub const DEFAULT: &str = "cache_aware";
 
 /// A rule that chooses among workers.
-pub trait Policy: Send {
+pub trait Policy: Fork + Send {
     /// Chooses one of at least two candidates.
     fn choose(&mut self, request: &Request<'_>, among: Candidates<'_>, chance: &mut Chance) -> Choice;
+}
+
+/// A policy can be copied with all that it has learned, so that it may be asked what it would choose without learning of the question.
+pub trait Fork {
+    /// The copy.
+    fn fork(&self) -> Box<dyn Policy>;
+}
+
+impl<P: Policy + Clone + 'static> Fork for P {
+    fn fork(&self) -> Box<dyn Policy> {
+        Box::new(self.clone())
+    }
 }
 
 /// A policy as people see it, and how to make one.

@@ -140,7 +140,7 @@ impl<T: Named> fmt::Display for Chosen<T> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BadChoice {
     /// Nobody knows the name.
-    #[error("there is no {kind} '{name}'; hint: use one of {}", known.join(", "))]
+    #[error("there is no {kind} '{name}'; hint: use one of {}{}", known.join(", "), meant(name, known))]
     Unknown {
         /// What was chosen from: `policy`.
         kind: &'static str,
@@ -150,7 +150,7 @@ pub enum BadChoice {
         known: Vec<&'static str>,
     },
     /// It has no such setting.
-    #[error("{kind} {owner} has no option '{option}'; hint: {}", taken(known))]
+    #[error("{kind} {owner} has no option '{option}'; hint: {}{}", taken(known), meant(option, known))]
     UnknownOption {
         /// What was chosen from.
         kind: &'static str,
@@ -178,6 +178,18 @@ pub enum BadChoice {
         /// The least and the most it may be.
         range: (f64, f64),
     },
+}
+
+/// The one of `known` that `given` most likely was meant to be, if any is near.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.into_iter().map(|name| (strsim::osa_distance(given, name), name));
+    // One letter in three may be wrong, missing or in its neighbour's place; more would be another word.
+    let near = distances.filter(|(distance, name)| distance * 3 <= given.len().max(name.len()));
+    near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+}
+
+fn meant(given: &str, known: &[&str]) -> String {
+    nearest(given, known.iter().copied()).map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
 fn taken(known: &[&str]) -> String {

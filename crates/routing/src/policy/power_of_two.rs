@@ -12,6 +12,7 @@ pub(super) fn build(_: &Options<'_>) -> impl Policy + use<> {
     PowerOfTwo
 }
 
+#[derive(Clone)]
 struct PowerOfTwo;
 
 impl Policy for PowerOfTwo {

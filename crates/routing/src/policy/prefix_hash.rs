@@ -22,14 +22,16 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     PrefixHash { chars: options.count("chars") }
 }
 
+#[derive(Clone)]
 struct PrefixHash {
     chars: usize,
 }
 
 impl Policy for PrefixHash {
     fn choose(&mut self, request: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
-        let end = request.text.char_indices().nth(self.chars).map_or(request.text.len(), |(end, _)| end);
-        let digest = Sha256::digest(&request.text.as_bytes()[..end]);
+        let text = request.text.start();
+        let end = text.char_indices().nth(self.chars).map_or(text.len(), |(end, _)| end);
+        let digest = Sha256::digest(&text.as_bytes()[..end]);
         // The digest as one big-endian number modulo the fleet, as Python's int(hexdigest, 16) % n.
         let place = digest.iter().fold(0, |rest, byte| (rest * 256 + usize::from(*byte)) % among.count());
         Choice { worker: among.nth(place).worker, reason: Reason::Hash }

@@ -11,6 +11,7 @@ pub(super) fn build(_: &Options<'_>) -> impl Policy + use<> {
     Random
 }
 
+#[derive(Clone)]
 struct Random;
 
 impl Policy for Random {

@@ -14,6 +14,7 @@ pub(super) fn build(_: &Options<'_>) -> impl Policy + use<> {
     RoundRobin
 }
 
+#[derive(Clone)]
 struct RoundRobin;
 
 impl Policy for RoundRobin {

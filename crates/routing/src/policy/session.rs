@@ -17,6 +17,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     Session { factor: options.get("factor"), prefix_tokens: options.count("prefix") }
 }
 
+#[derive(Clone)]
 struct Session {
     factor: f64,
     prefix_tokens: usize,

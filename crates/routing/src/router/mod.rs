@@ -2,15 +2,18 @@
 //!
 //! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
 
+mod explain;
 mod fallbacks;
+mod room;
 mod survey;
 #[cfg(test)]
 mod tests;
 
-use self::fallbacks::fallbacks;
-use self::survey::Survey;
 use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
 
+use self::fallbacks::fallbacks;
+use self::room::Room;
+use self::survey::Survey;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
 use crate::event::{Event, Usage};
@@ -24,6 +27,8 @@ use crate::scale::Scale;
 use crate::shadow::Report;
 use crate::time::Time;
 
+pub use self::explain::Explanation;
+
 /// How to route.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -31,6 +36,9 @@ pub struct Settings {
     pub policy: PolicyConfig,
     /// Where chance begins.
     pub seed: u64,
+    /// Bytes of memory for what is only believed: shadows, their part of the index, and what was sent lately. `None` is no bound.
+    /// What workers tell of themselves comes on top.
+    pub memory_bytes: Option<usize>,
 }
 
 /// Sends requests to workers. See the crate's documentation.
@@ -46,6 +54,7 @@ pub struct Router {
     scale: Scale,
     /// How fast the fleet reads.
     pace: Pace,
+    room: Option<Room>,
     decisions: u64,
     survey: Survey,
     /// Emptied after every use; kept for its memory.
@@ -66,6 +75,7 @@ impl Router {
             promises: Promises::default(),
             scale: Scale::default(),
             pace: Pace::default(),
+            room: settings.memory_bytes.map(Room::within),
             decisions: 0,
             survey: Survey::default(),
             events: KvEvents::new(),
@@ -104,12 +114,15 @@ impl Router {
             Event::Joined { worker, spec } => {
                 self.index.forget(worker);
                 self.fleet.join(worker, spec);
+                self.share_room();
             }
             Event::Left { worker } => {
                 self.index.forget(worker);
                 self.fleet.leave(worker);
+                self.share_room();
             }
             Event::Drained { worker } => self.fleet.drain(worker),
+            Event::Resumed { worker } => self.fleet.resume(worker),
             Event::Elsewhere { worker, load } => {
                 if let Some(worker) = self.fleet.get_mut(worker) {
                     worker.elsewhere = load;
@@ -121,6 +134,18 @@ impl Router {
             Event::Finished { booking, usage } => self.finished(booking, usage, now),
             Event::Aborted { booking } => _ = self.unbook(booking, now),
         }
+    }
+
+    /// Chooses by another policy from now on. What is known of workers and prompts stays, and requests under way stay where they are; only
+    /// what the old policy had learned for itself goes with it.
+    pub fn set_policy(&mut self, policy: &PolicyConfig) {
+        self.policy = policy.build();
+        self.policy_name = policy.name();
+    }
+
+    /// Requests that were sent to `worker` and have not ended.
+    pub fn in_flight_at(&self, worker: WorkerId) -> u32 {
+        self.fleet.get(worker).map_or(0, |worker| worker.in_flight)
     }
 
     /// Requests that were routed and have not ended.
@@ -136,6 +161,12 @@ impl Router {
     /// About the bytes of heap that the index takes.
     pub fn index_bytes(&self) -> usize {
         self.index.bytes()
+    }
+
+    /// About the bytes of heap that everything takes which `memory_bytes` bounds, the whole index included.
+    pub fn memory_bytes(&self) -> usize {
+        let shadows = self.fleet.iter().filter_map(|(_, worker)| worker.shadow.as_ref());
+        self.index.bytes() + self.ghost.bytes() + shadows.map(|shadow| shadow.bytes()).sum::<usize>()
     }
 
     /// Blocks that `worker` is believed to hold.
@@ -259,6 +290,20 @@ impl Router {
         }
         self.fleet.bury(booking.worker);
         Some(booking)
+    }
+
+    /// All shadows have equal parts of the room for blocks.
+    fn share_room(&mut self) {
+        let Some(room) = self.room else { return };
+        let shadowed = self.fleet.iter().filter(|(_, worker)| worker.shadow.is_some());
+        let shadowed: Vec<WorkerId> = shadowed.map(|(id, _)| id).collect();
+        for id in &shadowed {
+            let worker = self.fleet.get_mut(*id);
+            if let Some(shadow) = worker.and_then(|worker| worker.shadow.as_mut()) {
+                shadow.limit(Blocks::of(room.blocks / shadowed.len()), &mut self.events);
+            }
+            self.drain_shadow(*id);
+        }
     }
 
     /// What a shadow did goes the same way as what a worker tells.

@@ -158,7 +158,14 @@ impl Router {
         let caches = self.fleet.capacity().as_f64() / block.tokens(1).as_f64().max(1.0);
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
+        let most = self.room.map_or(most, |room| most.min(room.marks));
         let blocks = self.ghost.recall(request.blocks, most);
+        self.occasion_after(request, blocks, now)
+    }
+
+    /// The same, if so many leading blocks were sent before.
+    pub(super) fn occasion_after(&self, request: &Request<'_>, blocks: usize, now: Time) -> Occasion {
+        let block = self.scale.block(request);
         let remembered = block.tokens(blocks).min(self.scale.prompt(request));
         Occasion { now, remembered, stay_s: self.scale.stay_s() }
     }
@@ -227,8 +234,9 @@ mod tests {
         let worker = WorkerId(chance.below(4) as u32);
         let booking = BookingId(chance.below(latest as usize + 1) as u64);
         let tokens = |chance: &mut Chance| Tokens(chance.below(500) as u32);
-        match chance.below(16) {
+        match chance.below(17) {
             0 => Event::Left { worker },
+            16 => Event::Resumed { worker },
             1 => Event::Drained { worker },
             2..5 => {
                 let publishes = if chance.below(2) == 0 { Publishes::Nothing } else { Publishes::Events };

@@ -143,3 +143,27 @@ fn queued_work_ends_with_the_first_token_and_follows_a_retry() {
     router.observe(Event::Finished { booking, usage: None }, Time::ZERO);
     assert_eq!(load(&router), [(0, 0), (0, 0)]);
 }
+
+#[test]
+fn what_is_believed_stays_within_its_memory_however_many_prompts_and_workers_come() {
+    for (bytes, length) in [(1 << 20, 1), (1 << 20, 40), (8 << 20, 3)] {
+        let mut router = Router::new(Settings { memory_bytes: Some(bytes), ..Settings::default() });
+        let mut chance = Chance::new(3);
+        for prompt in 0..40_000_u64 {
+            if prompt.is_multiple_of(10_000) {
+                let worker = WorkerId((prompt / 10_000) as u32);
+                let spec = WorkerSpec { capacity: Some(Tokens(1 << 30)), publishes: Publishes::Nothing };
+                router.observe(Event::Joined { worker, spec }, Time::ZERO);
+            }
+            let text: Vec<u8> = (0..8 * length).map(|_| chance.below(256) as u8).collect();
+            let blocks: Vec<_> = warmroute_kv::text_chain(BlockHash(prompt), &text, 8).collect();
+            let decision = router.route(&Request::new(BlockHash(prompt), &blocks), Time::ZERO).unwrap();
+            router.observe(Event::Finished { booking: decision.booking, usage: None }, Time::ZERO);
+        }
+        let taken = router.memory_bytes();
+        assert!(
+            (bytes / 8..=bytes).contains(&taken),
+            "{taken} of {bytes} bytes for prompts of {length} blocks"
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! The admin API's listener: few connections, on the main runtime, so that it answers while the lanes are busy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+
+use super::{Admin, routes};
+use crate::server::Signals;
+use crate::tasks::Owned;
+
+/// An operator, a script and a scraper or two; the next one waits in the listen queue.
+const MOST_CONNECTIONS: usize = 64;
+/// A connection may be idle or in the middle of a head for so long.
+const IDLE: Duration = Duration::from_secs(60);
+/// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves the API until told to stop; its connections are tasks of `tasks`.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: TaskTracker, signals: Signals) {
+    let service = TowerToHyperService::new(routes(&admin));
+    let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let accept_all = async {
+        while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let connection = connection(stream, service.clone(), Owned(tasks.clone()), signals.clone());
+            tasks.spawn(async move {
+                connection.await;
+                drop(seat);
+            });
+        }
+    };
+    signals.stop.run_until_cancelled(accept_all).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    service: TowerToHyperService<axum::Router>,
+    tasks: Owned,
+    signals: Signals,
+) {
+    let mut builder = Builder::new(tasks);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = signals.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = signals.abort.cancelled() => {}
+    }
+}

@@ -1,0 +1,81 @@
+//! One worker as it is configured or discovered: its address, and the key it wants to see.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+use http::uri::Authority;
+use serde::{Deserialize, Deserializer};
+
+use super::ConfigError;
+use super::values::{Secret, from_text};
+
+/// One worker behind the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Where its OpenAI API is.
+    pub url: WorkerUrl,
+    /// The key it is sent as `authorization: Bearer`, instead of what the client sent; best written as `env:NAME`.
+    #[serde(default, deserialize_with = "secret")]
+    pub api_key: Option<Secret>,
+}
+
+/// What a `[[workers]]` table may say.
+pub(super) const WORKER_KEYS: [&str; 2] = ["url", "api_key"];
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    from_text(deserializer).map(Some)
+}
+
+impl FromStr for WorkerConfig {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Ok(Self { url: text.parse()?, api_key: None })
+    }
+}
+
+/// A worker's base address, `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerUrl(Authority);
+
+impl WorkerUrl {
+    /// Host and port: the worker's name in headers, metrics and logs.
+    pub fn authority(&self) -> &Authority {
+        &self.0
+    }
+}
+
+impl FromStr for WorkerUrl {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = |why| ConfigError::WorkerUrl { url: text.to_owned(), why };
+        let uri: Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
+        let parts = uri.into_parts();
+        if parts.scheme != Some(http::uri::Scheme::HTTP) {
+            return Err(wrong("it does not start with http://"));
+        }
+        if parts.path_and_query.is_some_and(|path| path.as_str() != "/") {
+            return Err(wrong("it has a path; the gateway adds /v1/... itself"));
+        }
+        let authority = parts.authority.ok_or_else(|| wrong("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("it carries a user name, which would show in headers and logs"));
+        }
+        Ok(Self(authority))
+    }
+}
+
+impl fmt::Display for WorkerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for WorkerUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}

@@ -1,0 +1,51 @@
+//! A body on its way to the client: a worker's, passed on as it comes, or one of our own.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::relay::Relay;
+
+/// The body of any answer of the gateway.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every body is a relayed one: a box would be one more allocation for each"
+)]
+pub(crate) enum Outflow {
+    /// A worker's.
+    Relayed(Relay),
+    /// Ours: an error, or what is asked of the gateway itself.
+    Whole(Body),
+}
+
+impl http_body::Body for Outflow {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Relayed(relay) => Pin::new(relay).poll_frame(cx).map_err(Into::into),
+            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Relayed(relay) => relay.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Relayed(relay) => relay.size_hint(),
+            Self::Whole(body) => body.size_hint(),
+        }
+    }
+}

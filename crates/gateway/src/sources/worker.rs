@@ -1,0 +1,173 @@
+//! One worker: its address and what is known of it.
+//!
+//! Its health is written by its own checker only, and whether it drains by [`Membership`](super::Membership) only; everybody reads both
+//! as one [`State`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use arc_swap::ArcSwapOption;
+use http::header::AUTHORIZATION;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use warmroute_routing::WorkerId;
+
+use super::describe::Description;
+use crate::config::{Secret, WorkerConfig, WorkerUrl};
+
+/// Whether a worker takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its first probe has not ended yet.
+    Unknown,
+    /// It passes its probes.
+    Up,
+    /// It does not.
+    Down,
+    /// It finishes what it has and is given nothing new.
+    Draining,
+}
+
+impl State {
+    /// The word for it in `/health` and in the admin API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What the probes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Health {
+    Unknown,
+    Up,
+    Down,
+}
+
+/// A worker of the fleet.
+pub(crate) struct Worker {
+    /// Its name in the router; no other worker ever has the same.
+    pub id: WorkerId,
+    /// Its name to people: host and port.
+    pub name: Arc<str>,
+    /// The same as the value of `x-warmroute-worker`.
+    pub header: HeaderValue,
+    /// Where it is.
+    pub url: WorkerUrl,
+    health: AtomicU8,
+    draining: AtomicBool,
+    /// Cancelled when it is to go once its last request has ended.
+    pub(super) leaving: CancellationToken,
+    pub(super) doubted: Notify,
+    /// What it said of itself when it last joined.
+    description: Mutex<Arc<Description>>,
+    /// What it is sent as `authorization`, if not what the client sent.
+    key: ArcSwapOption<HeaderValue>,
+}
+
+impl Worker {
+    pub(super) fn new(id: WorkerId, config: &WorkerConfig) -> Self {
+        let authority = config.url.authority();
+        Self {
+            id,
+            name: authority.as_str().into(),
+            header: HeaderValue::from_str(authority.as_str()).expect("a URL's authority is visible ASCII"),
+            url: config.url.clone(),
+            health: AtomicU8::new(Health::Unknown as u8),
+            draining: AtomicBool::new(false),
+            leaving: CancellationToken::new(),
+            doubted: Notify::new(),
+            description: Mutex::default(),
+            key: ArcSwapOption::from(config.api_key.as_ref().map(bearer)),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn authority(&self) -> &Authority {
+        self.url.authority()
+    }
+
+    /// Whether it takes requests.
+    pub(crate) fn state(&self) -> State {
+        if self.draining() {
+            return State::Draining;
+        }
+        match self.health() {
+            Health::Unknown => State::Unknown,
+            Health::Up => State::Up,
+            Health::Down => State::Down,
+        }
+    }
+
+    /// Whether it is given nothing new, however healthy it is.
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether it will be gone when its last request has ended.
+    pub(crate) fn leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
+    /// What it said of itself.
+    pub(crate) fn description(&self) -> Arc<Description> {
+        Arc::clone(&self.description.lock())
+    }
+
+    /// Headers that show it its own key, if it has one; the client's key is then none of its business.
+    pub(crate) fn authorized<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, HeaderMap> {
+        let key = self.key.load();
+        let Some(key) = &*key else { return Cow::Borrowed(headers) };
+        let mut headers = headers.clone();
+        headers.remove("x-api-key");
+        headers.insert(AUTHORIZATION, HeaderValue::clone(key));
+        Cow::Owned(headers)
+    }
+
+    /// The key may have changed.
+    pub(super) fn configure(&self, config: &WorkerConfig) {
+        self.key.store(config.api_key.as_ref().map(bearer));
+    }
+
+    /// The front could not connect: the checker takes the worker out now instead of at its next probe.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.health.load(Ordering::SeqCst) {
+            up if up == Health::Up as u8 => Health::Up,
+            down if down == Health::Down as u8 => Health::Down,
+            _ => Health::Unknown,
+        }
+    }
+
+    pub(super) fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::SeqCst);
+    }
+
+    pub(super) fn describe(&self, description: Description) {
+        *self.description.lock() = Arc::new(description);
+    }
+}
+
+fn bearer(key: &Secret) -> Arc<HeaderValue> {
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", key.reveal())).expect("a secret is visible ASCII");
+    // Keeps it out of what is logged for debugging.
+    value.set_sensitive(true);
+    Arc::new(value)
+}

@@ -1,0 +1,139 @@
+//! One connection to a worker: bytes out, bytes in.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::Method;
+use http::response::Parts;
+use http::uri::Authority;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::head::{self, Ending};
+use super::{Outbound, UpstreamError};
+
+/// A worker's port where its address names none.
+const HTTP_PORT: u16 = 80;
+/// SYN and FIN need not be told apart from a slow worker by the kernel's two-hour default: probe idle connections sooner.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Room for one read: the whole of most answers and many tokens of a stream.
+const READ_BYTES: usize = 8 * 1024;
+/// Room for one read of an answer that fills every read; the most that one answer holds of our memory.
+const MOST_READ_BYTES: usize = 64 * 1024;
+/// Room for the request's head, from the start.
+const HEAD_BYTES: usize = 1024;
+
+/// An open connection.
+pub(super) struct Connection {
+    stream: TcpStream,
+    /// What has come and was not yet taken.
+    pub(super) buffer: BytesMut,
+    /// Room that the next read gets.
+    room: usize,
+    /// The head that is sent; kept for its memory.
+    head: Vec<u8>,
+}
+
+/// How sending a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// All of it left. Otherwise the worker answered before it had read everything, as it does to refuse, and the connection cannot
+    /// be used again.
+    pub(super) whole: bool,
+}
+
+impl Connection {
+    /// Opens one.
+    pub(super) async fn open(authority: &Authority) -> io::Result<Self> {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(HTTP_PORT))).await?;
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
+        let head = Vec::with_capacity(HEAD_BYTES);
+        Ok(Self { stream, buffer: BytesMut::new(), room: READ_BYTES, head })
+    }
+
+    /// Whether the worker has neither closed it nor said anything unasked. Costs no system call unless it has.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut unasked = [0];
+        matches!(self.stream.try_read(&mut unasked), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends the request, or as much of it as the worker takes before it answers.
+    pub(super) async fn send(&mut self, outbound: &Outbound<'_>) -> Result<Sent, UpstreamError> {
+        self.head.clear();
+        head::write(&mut self.head, outbound);
+        let mut left = &mut [IoSlice::new(&self.head), IoSlice::new(outbound.body)][..];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self.stream.try_write_vectored(left) {
+                Ok(count) => IoSlice::advance_slices(&mut left, count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await;
+                    if ready.map_err(UpstreamError::Broken)?.is_readable()
+                        && answers(&self.stream, &mut self.buffer)?
+                    {
+                        return Ok(Sent { whole: false });
+                    }
+                }
+                // A worker that refuses a long body may close without reading it; what it said is still to be read.
+                Err(error) => match answers(&self.stream, &mut self.buffer) {
+                    Ok(true) => return Ok(Sent { whole: false }),
+                    Ok(false) | Err(_) => return Err(UpstreamError::Broken(error)),
+                },
+            }
+        }
+        Ok(Sent { whole: true })
+    }
+
+    /// The head of the answer to a request of this method, and where its body ends.
+    pub(super) async fn head(&mut self, method: &Method) -> Result<(Parts, Ending), UpstreamError> {
+        loop {
+            if let Some(found) = head::read(&mut self.buffer, method)? {
+                return Ok(found);
+            }
+            if std::future::poll_fn(|cx| self.poll_read(cx)).await? == 0 {
+                return Err(UpstreamError::closed());
+            }
+        }
+    }
+
+    /// Reads what has come, at least one byte, into the buffer; zero is the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, UpstreamError>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
+            // Not before there is something to read: thousands of streams may be waiting.
+            self.buffer.reserve(self.room);
+            let room = self.buffer.capacity() - self.buffer.len();
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(count) => {
+                    self.room = if count == room { (2 * self.room).min(MOST_READ_BYTES) } else { self.room };
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(UpstreamError::Broken(error))),
+            }
+        }
+    }
+
+    /// Ready for the next request: what one long answer needed is given back.
+    pub(super) fn rest(&mut self) {
+        self.room = READ_BYTES;
+        self.buffer = BytesMut::new();
+    }
+}
+
+/// Whether a worker that has not read all of a request has said something final.
+fn answers(stream: &TcpStream, buffer: &mut BytesMut) -> Result<bool, UpstreamError> {
+    buffer.reserve(READ_BYTES);
+    match stream.try_read_buf(buffer) {
+        Ok(0) => Err(UpstreamError::closed()),
+        // "100 Continue" and its like only accompany the request.
+        Ok(_) => Ok(!buffer.starts_with(b"HTTP/1.1 1")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(UpstreamError::Broken(error)),
+    }
+}

@@ -1,0 +1,126 @@
+//! The one HTTP/1.1 client through which everything is said to workers: requests, probes and descriptions.
+//!
+//! Our own, because of what a proxy can leave out: whoever asks drives the connection itself, so nothing is handed from task to task;
+//! head and body leave in one system call; an answer's pieces are the very memory that was read. `head` writes and reads heads and
+//! says where a body ends, `chunked` and `body` read bodies, `connection` moves bytes, `pool` keeps connections between requests.
+//!
+//! Every lane has a client of its own, and the health checks have one. Nothing is retried here; every retry is the front's decision,
+//! which knows about other workers. Dropping the future or the body of an answer closes the connection: that is how a worker learns
+//! that a client has gone.
+
+mod body;
+mod chunked;
+mod connection;
+mod head;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, Method, Response};
+use tokio::time::timeout;
+
+pub(crate) use self::body::Incoming;
+use self::connection::Connection;
+use self::pool::Pool;
+use crate::config::GatewayConfig;
+
+/// A request on its way to a worker. The body is one piece of memory, shared with every retry.
+pub(crate) struct Outbound<'a> {
+    pub method: Method,
+    /// The worker.
+    pub authority: &'a Authority,
+    pub path: &'a PathAndQuery,
+    /// Without those that concern one connection, `host` and `content-length`: these are written anew.
+    pub headers: &'a HeaderMap,
+    pub body: &'a Bytes,
+}
+
+/// Why a worker gave no answer, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    /// No connection was to be had.
+    #[error("{0}")]
+    Connect(io::Error),
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(io::Error),
+    /// What came is no HTTP/1.1.
+    #[error("it does not speak HTTP/1.1: {0}")]
+    Malformed(&'static str),
+}
+
+impl UpstreamError {
+    /// Whether an attempt failed because nothing answers at the worker's address. Other failures to connect may be ours, such as
+    /// having no file descriptor left, and must not be held against the worker.
+    pub(crate) fn nobody_there(&self) -> bool {
+        use io::ErrorKind::{
+            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+        let Self::Connect(error) = self else { return false };
+        matches!(
+            error.kind(),
+            ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
+        )
+    }
+
+    fn closed() -> Self {
+        Self::Broken(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "connection closed before message completed",
+        ))
+    }
+}
+
+/// The client; its clones share their connections.
+#[derive(Clone)]
+pub(crate) struct Upstream {
+    pool: Arc<Pool>,
+    connect_timeout: Duration,
+}
+
+impl Upstream {
+    /// The client as the settings want it.
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        Self {
+            pool: Arc::new(Pool::new(config.pool_idle_timeout_ms.duration())),
+            connect_timeout: config.connect_timeout_ms.duration(),
+        }
+    }
+
+    /// Sends a request; returns when the head of the answer is there. Sets no limit to the time that takes.
+    pub(crate) async fn request(&self, outbound: &Outbound<'_>) -> Result<Response<Incoming>, UpstreamError> {
+        let mut connection = match self.pool.take(outbound.authority) {
+            Some(connection) => connection,
+            None => self.connect(outbound.authority).await?,
+        };
+        let sent = connection.send(outbound).await?;
+        let (parts, mut ending) = connection.head(&outbound.method).await?;
+        ending.reusable &= sent.whole;
+        let body = Incoming::new(connection, ending, outbound.authority.clone(), Arc::clone(&self.pool));
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// Asks for `path` with these headers and nothing else.
+    pub(crate) async fn get(
+        &self,
+        authority: &Authority,
+        path: &'static str,
+        headers: &HeaderMap,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let (path, body) = (PathAndQuery::from_static(path), Bytes::new());
+        let outbound = Outbound { method: Method::GET, authority, path: &path, headers, body: &body };
+        self.request(&outbound).await
+    }
+
+    async fn connect(&self, authority: &Authority) -> Result<Connection, UpstreamError> {
+        let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long to connect");
+        let opened = timeout(self.connect_timeout, Connection::open(authority)).await;
+        opened.map_err(too_slow).flatten().map_err(UpstreamError::Connect)
+    }
+}

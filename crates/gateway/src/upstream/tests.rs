@@ -1,0 +1,175 @@
+//! The client against workers that are a few lines on a bare socket.
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+/// A listener on a port of its own, and its address as the client wants it.
+async fn worker() -> (TcpListener, Authority) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+    (listener, authority)
+}
+
+/// What the client sent up to and including `end`.
+async fn heard(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(end.as_bytes()) {
+        assert!(stream.read_buf(&mut text).await.unwrap() > 0, "the client hung up");
+    }
+    String::from_utf8(text).unwrap()
+}
+
+async fn post(
+    upstream: &Upstream,
+    authority: &Authority,
+    body: &'static [u8],
+) -> Result<String, UpstreamError> {
+    let (path, headers) = (PathAndQuery::from_static("/v1/x"), HeaderMap::new());
+    let body = Bytes::from_static(body);
+    let outbound = Outbound { method: Method::POST, authority, path: &path, headers: &headers, body: &body };
+    let answer = upstream.request(&outbound).await?.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8(answer.to_vec()).unwrap())
+}
+
+fn client() -> Upstream {
+    Upstream::new(&GatewayConfig::default())
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_an_answer_that_says_where_it_ends() {
+    let ((listener, authority), upstream) = (worker().await, client());
+    let answers = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nt\r\n2\r\nwo\r\n0\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    ];
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for answer in answers {
+            heard(&mut stream, "\r\n\r\nhello").await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    let ask = async {
+        for expected in ["one", "two", ""] {
+            assert_eq!(post(&upstream, &authority, b"hello").await.unwrap(), expected);
+        }
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_or_is_to_be_closed_is_not_used_again() {
+    let ((listener, authority), upstream) = (worker().await, client());
+    let serve = async {
+        for head in ["connection: close\r\ncontent-length: 1", "content-length: 1", "x-last: 1"] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, "\r\n\r\nhello").await;
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nx").as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            if !head.starts_with("x") {
+                // Gone for the client as well before it asks again, however the tasks take turns.
+                assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+            }
+        }
+    };
+    let ask = async {
+        for _ in 0..3 {
+            assert_eq!(post(&upstream, &authority, b"hello").await.unwrap(), "x");
+            let idle = upstream.pool.take(&authority);
+            assert!(idle.is_none_or(|connection| connection.is_quiet()));
+        }
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
+async fn a_worker_that_refuses_before_it_has_read_the_body_is_heard() {
+    let ((listener, authority), upstream) = (worker().await, client());
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig").await.unwrap();
+        stream
+    };
+    let body = Vec::leak(vec![b'x'; 64 << 20]);
+    let (_open, answer) = tokio::join!(serve, post(&upstream, &authority, body));
+    assert_eq!(answer.unwrap(), "big");
+    assert!(upstream.pool.take(&authority).is_none(), "the rest of the body was never sent");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_an_error_and_one_that_ends_with_its_connection_is_none() {
+    for (head, complete) in
+        [("content-length: 9", false), ("transfer-encoding: chunked", false), ("x-a: b", true)]
+    {
+        let ((listener, authority), upstream) = (worker().await, client());
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, "\r\n\r\nhello").await;
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n2\r\nhi").as_bytes()).await.unwrap();
+        };
+        let ((), answer) = tokio::join!(serve, post(&upstream, &authority, b"hello"));
+        assert_eq!(answer.is_ok(), complete, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn who_drops_a_body_hangs_up() {
+    let ((listener, authority), upstream) = (worker().await, client());
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        heard(&mut stream, "\r\n\r\n").await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi").await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+    };
+    let ask = async { drop(upstream.get(&authority, "/health", &HeaderMap::new()).await.unwrap()) };
+    tokio::join!(serve, ask);
+    assert!(upstream.pool.take(&authority).is_none());
+}
+
+#[tokio::test]
+async fn idle_connections_to_a_worker_that_nobody_asks_any_more_are_closed_too() {
+    let config = GatewayConfig { pool_idle_timeout_ms: crate::Millis(0), ..GatewayConfig::default() };
+    let ((old, old_name), (new, new_name), upstream) =
+        (worker().await, worker().await, Upstream::new(&config));
+    let serve = async |listener: TcpListener| {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        heard(&mut stream, "hello").await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+        stream
+    };
+    let (mut forgotten, answer) = tokio::join!(serve(old), post(&upstream, &old_name, b"hello"));
+    answer.unwrap();
+    let (_open, answer) = tokio::join!(serve(new), post(&upstream, &new_name, b"hello"));
+    answer.unwrap();
+    assert_eq!(forgotten.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_address_where_nobody_listens_is_told_from_other_failures() {
+    let (listener, authority) = worker().await;
+    drop(listener);
+    let error = client().get(&authority, "/health", &HeaderMap::new()).await.map(drop).unwrap_err();
+    assert!(error.nobody_there(), "{error}");
+    assert!(!UpstreamError::closed().nobody_there());
+}
+
+#[tokio::test]
+async fn connections_to_a_worker_that_is_asked_no_more_are_let_go() {
+    let config = GatewayConfig { pool_idle_timeout_ms: crate::Millis(0), ..GatewayConfig::default() };
+    let upstream = Upstream::new(&config);
+    for _ in 0..3 {
+        let (listener, authority) = worker().await;
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, "hello").await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        };
+        tokio::join!(serve, post(&upstream, &authority, b"hello")).1.unwrap();
+        assert_eq!(upstream.pool.workers(), 1, "those before have left");
+    }
+}
