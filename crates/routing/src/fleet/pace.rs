@@ -20,7 +20,7 @@ const MEMORY: (f64, f64) = (1_000.0, 64.0);
 /// The guess counts as much as this many first tokens that take next to no time.
 const TRUST: f64 = 0.1;
 /// A worker is taken for as fast as the fleet with the weight of this many first tokens of its own.
-const TRUST_OWN: f64 = 32.0;
+const TRUST_OWN: f64 = 8.0;
 /// Whatever is measured, a worker is not taken for more than so many times as fast or slow as the fleet.
 const FARTHEST: f64 = 16.0;
 /// Tokens of prompt, and of context, in one unit of the fit: keeps its sums of like size.

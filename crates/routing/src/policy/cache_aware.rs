@@ -1,8 +1,9 @@
 //! The least cost in seconds: the wait there, what of this prompt is missing there, and what the choice costs everybody else.
 //!
 //! ```text
-//! cost = wait x before  +  (1 + behind x waiting) x missing x (1 + price x full x churn^2)  +  kappa x in flight  +  crowding
+//! cost = busy x (wait x before  +  (1 + behind x waiting) x missing x (1 + price x full x churn^2))  +  kappa x in flight  +  crowding
 //!
+//! busy      1 and, where prompts are reused, `returning` times its requests in flight over the mean of all workers
 //! before    seconds until this worker could tell the first token of a prompt that it holds, by its learned pace
 //! missing   seconds that it takes to read what it does not hold
 //! waiting   unread prompts per worker beyond the first: others that wait for whatever is read
@@ -36,6 +37,12 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
         default: 2.0,
         range: (0.0, 100.0),
         about: "how much dearer reading a token becomes with each unread prompt per worker that has to wait",
+    },
+    OptionInfo {
+        name: "returning",
+        default: 0.5,
+        range: (0.0, 100.0),
+        about: "how much dearer a worker's time becomes with its part of the requests in flight, which come back to it if prompts are reused",
     },
     OptionInfo {
         name: "gain",
@@ -79,6 +86,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
         wait: options.get("wait"),
         behind: options.get("behind"),
+        returning: options.get("returning"),
         gain: options.get("gain"),
         // Given the wrong way round, the greater one holds.
         strength: (options.get("least"), options.get("most").max(options.get("least"))),
@@ -92,6 +100,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
 struct CacheAware {
     wait: f64,
     behind: f64,
+    returning: f64,
     gain: f64,
     strength: (f64, f64),
     kappa: f64,
@@ -103,6 +112,8 @@ struct CacheAware {
 struct Fleet {
     /// Unread prompts per worker beyond the one that each may be reading.
     waiting: f64,
+    /// How much dearer each request in flight on a worker makes its time.
+    company: f64,
     /// Mean of what workers have read lately, in tokens.
     recent: f64,
     /// What an evicted token is worth, in tokens.
@@ -113,16 +124,19 @@ struct Fleet {
 
 impl CacheAware {
     fn fleet(&self, among: Candidates<'_>) -> Fleet {
-        let (mut unread, mut recent) = (0.0, 0.0);
+        let (mut unread, mut in_flight, mut recent) = (0.0, 0.0, 0.0);
         for candidate in among.iter() {
             unread += f64::from(candidate.unread);
+            in_flight += f64::from(candidate.in_flight);
             recent += candidate.recent;
         }
-        let count = among.count() as f64;
+        let (count, reused) = (among.count() as f64, self.reuse.share());
         Fleet {
             waiting: (unread / count - 1.0).max(0.0),
+            // What is in flight has to come back, and to find what it left: hence the square.
+            company: self.returning * reused * reused / (in_flight / count + 1.0),
             recent: recent / count,
-            price: self.reuse.share() * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1),
+            price: reused * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1),
             stay_s: among.stay_s(),
         }
     }
@@ -131,9 +145,10 @@ impl CacheAware {
         let missing = candidate.token_s * candidate.uncached.as_f64();
         let churn = if fleet.recent > 0.0 { candidate.recent / fleet.recent } else { 1.0 };
         let evicting = fleet.price * candidate.fill * churn * churn;
-        self.wait * candidate.wait_s
-            + (1.0 + self.behind * fleet.waiting) * missing * (1.0 + evicting)
-            + self.kappa * candidate.token_s * f64::from(candidate.in_flight)
+        let reading = (1.0 + self.behind * fleet.waiting) * missing * (1.0 + evicting);
+        let in_flight = f64::from(candidate.in_flight);
+        (1.0 + fleet.company * in_flight) * (self.wait * candidate.wait_s + reading)
+            + self.kappa * candidate.token_s * in_flight
             + self.crowding * fleet.stay_s * crowded(candidate)
     }
 }
