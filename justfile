@@ -30,6 +30,11 @@ bench-decision *arguments:
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
 
+# Warmroute beside HAProxy, nginx, sglang-router, vllm-router and smg, which it installs: `cost` (the default), `routing` or `memory`.
+bench-proxy *arguments:
+    cargo build --profile dist --bin warmroute
+    cargo run --release --manifest-path bench/proxy/Cargo.toml -- {{ arguments }}
+
 # Fuzzes one of `body_scan` and `usage_tail` until it is stopped (needs cargo-fuzz and a nightly compiler).
 fuzz target="body_scan" *arguments:
     cargo +nightly fuzz run {{ target }} {{ arguments }}
