@@ -12,6 +12,11 @@ demo *arguments:
 test *arguments:
     cargo test --workspace {{ arguments }}
 
+# OpenAI's, Anthropic's and other people's clients, from PyPI and npm, against a fleet of emulated workers; names of some, or all.
+test-clients *clients:
+    cargo build --release --bin warmroute
+    scripts/clients/run.py {{ clients }}
+
 # What must be silent before a commit.
 lint:
     cargo fmt --check
