@@ -4,8 +4,6 @@ use crate::requests::{body, post, words};
 
 const TURNS: usize = 8;
 const SYSTEM_BYTES: usize = 1_000;
-/// Chats with the same system message.
-const CHATS_OF_ONE_SYSTEM: usize = 16;
 const QUESTION_BYTES: usize = 600;
 const ANSWER_BYTES: usize = 400;
 
@@ -13,6 +11,7 @@ const ANSWER_BYTES: usize = 400;
 #[derive(Debug)]
 pub struct Chats {
     seed: u64,
+    of_one_system: u64,
     rng: fastrand::Rng,
     at_once: usize,
     waiting: u64,
@@ -28,10 +27,18 @@ struct Chat {
 }
 
 impl Chats {
-    /// So many in all, and so many at once on each connection.
-    pub fn new(all: usize, at_once: usize, connections: usize, seed: u64) -> Self {
+    /// So many in all, and so many at once on each connection; the seed, and how many of them begin with the same system message.
+    pub fn new(all: usize, at_once: usize, connections: usize, (seed, of_one_system): (u64, u64)) -> Self {
         let going_on = (0..connections).map(|_| Vec::new()).collect();
-        Self { seed, rng: fastrand::Rng::with_seed(seed), at_once, waiting: all as u64, begun: 0, going_on }
+        Self {
+            seed,
+            of_one_system,
+            rng: fastrand::Rng::with_seed(seed),
+            at_once,
+            waiting: all as u64,
+            begun: 0,
+            going_on,
+        }
     }
 
     /// The next question of one of a connection's chats, drawn at random; false once all its chats are over.
@@ -39,7 +46,7 @@ impl Chats {
         while self.going_on[connection].len() < self.at_once && self.waiting > 0 {
             self.waiting -= 1;
             self.begun += 1;
-            self.going_on[connection].push(Chat::new(self.seed, self.begun));
+            self.going_on[connection].push(Chat::new(self.seed, self.begun, self.begun / self.of_one_system));
         }
         let mine = &mut self.going_on[connection];
         if mine.is_empty() {
@@ -55,8 +62,8 @@ impl Chats {
 }
 
 impl Chat {
-    fn new(seed: u64, number: u64) -> Self {
-        let system_seed = seed.wrapping_mul(31).wrapping_add(number % (1 << 32) / CHATS_OF_ONE_SYSTEM as u64);
+    fn new(seed: u64, number: u64, system: u64) -> Self {
+        let system_seed = seed.wrapping_mul(31).wrapping_add(system);
         let system = words(&mut fastrand::Rng::with_seed(system_seed), SYSTEM_BYTES);
         let rng = fastrand::Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(number));
         Self { rng, said: vec![("system", system)] }
@@ -78,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_chat_has_eight_turns_and_each_begins_as_the_one_before() {
-        let mut chats = Chats::new(3, 1, 1, 7);
+        let mut chats = Chats::new(3, 1, 1, (7, 2));
         let (mut requests, mut request) = (Vec::new(), Vec::new());
         while chats.write_next(0, &mut request) {
             let text = String::from_utf8(request.clone()).unwrap();

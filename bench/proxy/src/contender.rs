@@ -35,7 +35,7 @@ const SMG: Source = Source::Pypi("smg==1.13.0", "smg");
 pub const CONTENDERS: &[Contender] = &[
     Contender { name: "haproxy", source: HAPROXY, costs: true, routes: true, launch: launch::haproxy },
     Contender { name: "nginx", source: NGINX, costs: true, routes: false, launch: launch::nginx },
-    Contender { name: "warmroute", source: Source::Ours, costs: true, routes: true, launch: |it| Ok(launch::warmroute(it, "cache_aware")) },
+    Contender { name: "warmroute", source: Source::Ours, costs: true, routes: true, launch: |it| Ok(launch::warmroute(it, &it.bench.policy)) },
     Contender { name: "warmroute bounded_hash", source: Source::Ours, costs: false, routes: true, launch: |it| Ok(launch::warmroute(it, "bounded_hash")) },
     Contender { name: "warmroute round_robin", source: Source::Ours, costs: false, routes: true, launch: |it| Ok(launch::warmroute(it, "round_robin")) },
     Contender { name: "sglang-router", source: SGLANG, costs: true, routes: true, launch: |it| Ok(launch::launcher(it, "cache_aware")) },

@@ -21,9 +21,11 @@ mod standins;
 use std::fs;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::contender::{CONTENDERS, Contender};
 use crate::place::Bench;
@@ -37,6 +39,9 @@ struct Arguments {
     /// Warmroute's binary [default: what `cargo build --profile dist` made here]
     #[arg(long, value_name = "FILE")]
     warmroute: Option<PathBuf>,
+    /// The policy of the contender `warmroute`, options and all; other settings come through its environment variables
+    #[arg(long, value_name = "POLICY", default_value = "cache_aware")]
+    policy: String,
     /// Only these proxies, by their names in the tables; repeat or separate by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
@@ -73,11 +78,19 @@ fn main() -> anyhow::Result<()> {
     let most = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&arguments))
+    runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        // Whoever ends the bench also ends what it has started: what is dropped here is killed.
+        tokio::select! {
+            done = run(&arguments) => done,
+            _ = terminated.recv() => bail!("ended by a signal"),
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    })
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let bench = Bench::new(arguments.warmroute.clone(), arguments.threads.max(1))?;
+    let bench = Bench::new(arguments.warmroute.clone(), arguments.policy.clone(), arguments.threads.max(1))?;
     let contenders = chosen(arguments, &bench);
     let load_before = load_average();
     match arguments.what {

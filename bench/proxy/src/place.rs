@@ -11,6 +11,8 @@ use anyhow::{Context as _, ensure};
 pub struct Bench {
     /// Warmroute's binary: gateway and stand-ins.
     pub warmroute: PathBuf,
+    /// The policy of the contender `warmroute`.
+    pub policy: String,
     /// Threads that every proxy may use.
     pub threads: usize,
     /// Virtual environments of rivals; outlives the run.
@@ -21,7 +23,7 @@ pub struct Bench {
 
 impl Bench {
     /// Finds the binary and makes the directories.
-    pub fn new(warmroute: Option<PathBuf>, threads: usize) -> anyhow::Result<Self> {
+    pub fn new(warmroute: Option<PathBuf>, policy: String, threads: usize) -> anyhow::Result<Self> {
         let warmroute = warmroute.unwrap_or_else(built_binary);
         ensure!(
             warmroute.is_file(),
@@ -32,7 +34,7 @@ impl Bench {
             .context("neither XDG_CACHE_HOME nor HOME is set; hint: WARMROUTE_BENCH_CACHE=DIR")?;
         let scratch = cache.join("scratch");
         fs::create_dir_all(&scratch)?;
-        Ok(Self { warmroute, threads, cache, scratch })
+        Ok(Self { warmroute, policy, threads, cache, scratch })
     }
 }
 
