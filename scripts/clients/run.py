@@ -4,7 +4,7 @@
 Usage: scripts/clients/run.py [--warmroute FILE] [CLIENT...]
 
 Clients come from PyPI and npm into a cache directory (WARMROUTE_CLIENTS_CACHE), hey from Debian where oha is not on the path. Exit
-code 0 if every check was ok, 1 if one has failed, 2 if a client could not be had and nothing has failed.
+code 0 if every check was ok, 1 if one has failed, 2 for wrong usage, 3 if a client could not be had and nothing has failed.
 """
 
 import argparse
@@ -229,7 +229,7 @@ def main():
             missing.append(name)
             print(f"left out {name}: {reason}", flush=True)
     print(f"{'failed: ' + ', '.join(failed) if failed else 'all ok'}{'; left out: ' + ', '.join(missing) if missing else ''}")
-    sys.exit(1 if failed else 2 if missing else 0)
+    sys.exit(1 if failed else 3 if missing else 0)
 
 
 if __name__ == "__main__":
