@@ -12,6 +12,11 @@ demo *arguments:
 test *arguments:
     cargo test --workspace {{ arguments }}
 
+# OpenAI's, Anthropic's and other people's clients, from PyPI and npm, against a fleet of emulated workers; names of some, or all.
+test-clients *clients:
+    cargo build --release --bin warmroute
+    scripts/clients/run.py {{ clients }}
+
 # What must be silent before a commit.
 lint:
     cargo fmt --check
@@ -29,6 +34,11 @@ bench-decision *arguments:
 # The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
+
+# Warmroute beside HAProxy, nginx, sglang-router, vllm-router and smg, which it installs: `cost` (the default), `routing` or `memory`.
+bench-proxy *arguments:
+    cargo build --profile dist --bin warmroute
+    cargo run --release --manifest-path bench/proxy/Cargo.toml -- {{ arguments }}
 
 # Fuzzes one of `body_scan` and `usage_tail` until it is stopped (needs cargo-fuzz and a nightly compiler).
 fuzz target="body_scan" *arguments:
