@@ -18,6 +18,7 @@ use warmroute_routing::{
 };
 
 use crate::config::GatewayConfig;
+use crate::queue::{Asker, Bounds, Queue, Turned};
 use crate::show::metrics::Metrics;
 
 /// Router, clock and metrics of one gateway.
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     /// Tells of the end of any request, if somebody waits for one.
     ended: Notify,
     waiting: AtomicUsize,
+    /// Those that no worker has room for.
+    pub(crate) queue: Queue,
     pub(crate) metrics: Metrics,
 }
 
@@ -44,6 +47,7 @@ impl Core {
             started: Instant::now(),
             ended: Notify::new(),
             waiting: AtomicUsize::new(0),
+            queue: Queue::new(),
             metrics: Metrics::new(),
         }
     }
@@ -62,11 +66,57 @@ impl Core {
 
     /// Tells the router what happened.
     pub(crate) fn observe(&self, event: Event) {
-        self.router.lock().observe(event, self.now());
+        self.observe_both(event, None);
+    }
+
+    /// The same for two events with nothing in between.
+    pub(crate) fn observe_both(&self, event: Event, then: Option<Event>) {
+        let makes_room = !matches!(event, Event::FirstToken { .. });
+        let now = self.now();
+        let mut router = self.router.lock();
+        router.observe(event, now);
+        if let Some(then) = then {
+            router.observe(then, now);
+        }
+        drop(router);
+        if makes_room {
+            self.queue.call();
+        }
         // Hardly ever does anybody wait, and then this is one load.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.ended.notify_waiters();
         }
+    }
+
+    /// Decides in turn, when there is room: `decide` is asked until it finds some.
+    pub(crate) async fn in_turn(
+        &self,
+        asker: Asker,
+        bounds: Bounds,
+        mut decide: impl FnMut() -> Result<(Decision, Booking), NoWorker>,
+    ) -> Result<(Decision, Booking), Turned> {
+        let since = Instant::now();
+        let decided = self.queue.in_turn(asker, bounds, || {
+            let (decision, booking) = decide()?;
+            let uncached = decision.prompt - decision.overlap;
+            Ok(((decision, booking), uncached))
+        });
+        let decided = decided.await;
+        match &decided {
+            Ok(_) => self.metrics.waited(since.elapsed()),
+            Err(turned) => self.metrics.turned(turned.cause()),
+        }
+        decided
+    }
+
+    /// Requests booked on `worker`.
+    pub(crate) fn in_flight_at(&self, worker: WorkerId) -> u32 {
+        self.router.lock().in_flight_at(worker)
+    }
+
+    /// Whether `worker` may be given one more request.
+    pub(crate) fn has_room(&self, worker: WorkerId) -> bool {
+        self.router.lock().has_room(worker)
     }
 
     /// Waits until no request is booked on `worker`.

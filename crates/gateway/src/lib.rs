@@ -26,6 +26,7 @@ mod front;
 mod journal;
 mod keys;
 mod lanes;
+mod queue;
 mod reload;
 mod server;
 mod show;
@@ -37,8 +38,8 @@ mod watch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -48,7 +49,7 @@ pub use crate::config::{
     ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
 };
 use crate::core::Core;
-use crate::front::{Front, Gateway};
+use crate::front::{Budget, Front, Gateway};
 use crate::journal::Journal;
 pub use crate::journal::LogError;
 use crate::keys::Gate;
@@ -108,9 +109,9 @@ pub async fn start(config: GatewayConfig) -> Result<RunningGateway, GatewayError
 /// As [`start`].
 pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<RunningGateway, GatewayError> {
     config.check()?;
-    let clients = Listener::bind(config.listen, "listen").await?;
+    let clients = Listener::bind(config.listen, "listen", config.reuse_port).await?;
     let operators = match config.admin_listen.0 {
-        Some(address) => Some(Listener::bind(address, "admin-listen").await?),
+        Some(address) => Some(Listener::bind(address, "admin-listen", config.reuse_port).await?),
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
@@ -158,13 +159,29 @@ struct Listener {
 }
 
 impl Listener {
-    async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, GatewayError> {
+    async fn bind(address: SocketAddr, flag: &'static str, shared: bool) -> Result<Self, GatewayError> {
         let refused = |source| GatewayError::Listen { address, flag, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let listener = match shared {
+            true => listen_beside_others(address),
+            false => TcpListener::bind(address).await,
+        };
+        let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self { listener, address })
     }
 }
+
+/// Listens where others may listen too, who must have asked for the same. The system spreads new connections over all of them.
+fn listen_beside_others(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE)
+}
+
+/// Connections that wait to be accepted, as tokio has it for listeners that are alone.
+const LISTEN_QUEUE: u32 = 1024;
 
 fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
     let core = Arc::new(Core::new(config));
@@ -175,6 +192,7 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
         config: Arc::new(Live::new(config.clone())),
         keys: Arc::new(Gate::new(&config.all_keys()?)),
         journal: Arc::new(Journal::open(config, &core)?),
+        budget: Arc::new(Budget::new(Instant::now())),
         draining: CancellationToken::new(),
         core,
     }))

@@ -75,13 +75,28 @@ impl Server {
         let stop = self.signals.stop.clone();
         // Neither waiting for a seat nor `accept` loses a connection when dropped.
         stop.run_until_cancelled(self.accept_all(&listener)).await;
+        self.accept_rest(listener);
+    }
+
+    /// Serves those who have connected and were not accepted yet: closing the listener would reset them, and where another gateway
+    /// listens on the same port nobody would have had to fail.
+    fn accept_rest(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let (Ok(seat), Ok((stream, _))) =
+            (Arc::clone(&self.seats).try_acquire_owned(), listener.accept())
+        {
+            if stream.set_nonblocking(true).is_ok() {
+                self.begin(stream, seat);
+            }
+        }
     }
 
     async fn accept_all(&self, listener: &TcpListener) {
         loop {
             let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => self.begin(stream, seat),
+                // A socket belongs to the runtime that opened it until it is taken from it; should that fail, the client sees it closed.
+                Ok((stream, _)) => _ = stream.into_std().map(|stream| self.begin(stream, seat)),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -91,11 +106,9 @@ impl Server {
     }
 
     /// Serves a connection on the lane that has the fewest.
-    fn begin(&self, stream: TcpStream, seat: OwnedSemaphorePermit) {
+    fn begin(&self, stream: std::net::TcpStream, seat: OwnedSemaphorePermit) {
         let fewest = self.lanes.iter().min_by_key(|(lane, _)| lane.connections());
         let Some((lane, front)) = fewest else { return };
-        // A socket belongs to the runtime that opened it until it is taken from it; should that fail, the client sees it closed.
-        let Ok(stream) = stream.into_std() else { return };
         let (builder, front, signals) = (self.builder.clone(), front.clone(), self.signals.clone());
         let seats = (seat, lane.seat());
         let connection = async move {

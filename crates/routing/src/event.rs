@@ -31,6 +31,23 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
     },
+    /// A worker fails lately: it is given new requests only where all workers fail.
+    Suspected {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A worker that was suspected is taken for a good one again.
+    Trusted {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// A worker takes so many requests at once, or as many as there are. It stays so when the worker joins anew.
+    Seated {
+        /// Who.
+        worker: WorkerId,
+        /// How many, at least one.
+        seats: Option<u32>,
+    },
     /// A request was retried on another worker, usually the first of its decision's fallbacks.
     Moved {
         /// Which request.

@@ -176,6 +176,9 @@ pub enum NoWorker {
     /// All workers are finishing what they have and take no more.
     #[error("every worker is draining; hint: wait until one is back or add another")]
     Draining,
+    /// All workers that could take it have as many requests as they take at once.
+    #[error("every worker is full; hint: wait until a request has ended, or add a worker")]
+    Full,
 }
 
 /// Spreads the numbers of workers and bookings over a hash map. Our own drivers and the router give them, so nobody can choose

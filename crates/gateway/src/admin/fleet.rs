@@ -23,6 +23,10 @@ struct Shown {
     worker: String,
     url: String,
     state: &'static str,
+    /// `closed`, `half_open` (one request at a time tries it) or `open` (it fails, and gets requests only if all workers do).
+    circuit: &'static str,
+    /// Requests it is given at once, as set or learned.
+    seats: Option<u32>,
     /// It goes when its last request has ended.
     leaving: bool,
     /// Who wants it: `settings`, `api` or a source of discovery.
@@ -47,6 +51,8 @@ impl Admin {
             worker: worker.name.to_string(),
             url: worker.url.to_string(),
             state: worker.state().as_str(),
+            circuit: worker.circuit().as_str(),
+            seats: known.and_then(|view| view.seats),
             leaving: worker.leaving(),
             origins: origins.iter().map(origin).collect(),
             models: worker.description().model_ids().into_iter().map(str::to_owned).collect(),

@@ -16,6 +16,7 @@ mod worker;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -25,8 +26,8 @@ use warmroute_routing::policy::PolicyConfig;
 pub use self::discover::{BadSource, SourceConfig, Sources};
 pub use self::error::{BadFile, ConfigError};
 pub(crate) use self::live::Live;
-use self::values::from_text;
 pub use self::values::{BadSecret, FilePath, Millis, NoPath, Optional, Secret, Sink};
+use self::values::{from_number, from_text};
 pub use self::worker::{WorkerConfig, WorkerUrl};
 use crate::keys::Keys;
 
@@ -117,6 +118,8 @@ settings! {
         /// Address and port of the admin API, or off; anything but loopback needs a key with `admin`.
         #[serde(deserialize_with = "from_text")]
         admin_listen: Optional<SocketAddr> = Optional::OFF, main, restart;
+        /// Let another gateway listen on the same port (SO_REUSEPORT): a new one can take over while this one drains. See docs/operations.md.
+        reuse_port: bool = false, restart;
         /// Threads that serve connections, each its own; 0 is one for each processor. Each fills about one processor when it is busy.
         threads: usize = 0, restart;
         /// Most client connections at once; the next one waits in the listen queue. Each costs about 20 kB, so this is 320 MB at worst.
@@ -154,12 +157,26 @@ settings! {
         dns_server: Optional<SocketAddr> = Optional::OFF, restart;
         /// Most workers tried for one request before its first byte; beyond three, the fleet has a problem no retry solves.
         max_attempts: usize = 3;
+        /// Percent of requests that may be retries, beside ten a second and what was saved up; a fleet that fails for want of power would
+        /// not recover from more.
+        retry_percent: u32 = 20;
+        /// Most requests at once on each worker, or off, which learns it from workers that answer 429; `max_in_flight` in `[[workers]]`
+        /// counts more. Beyond, requests wait here, in order of priority and by fair shares, and can still choose their worker.
+        #[serde(deserialize_with = "from_number")]
+        max_in_flight: Optional<NonZeroU32> = Optional::OFF;
+        /// Most requests that wait for a worker with room, answered with 429 beyond; 0 lets none wait.
+        queue_limit: usize = 1_024;
+        /// Milliseconds that a request waits for a worker with room before it gets 429; clients that wait longer mostly have left.
+        queue_timeout_ms: Millis = Millis(30_000);
         /// Milliseconds to open a connection to a worker; more than one lost SYN (1 s) and far below clients' patience.
         connect_timeout_ms: Millis = Millis(2_000), restart;
         /// Milliseconds until a worker's first body byte; ten minutes, as OpenAI's own clients wait, since an unstreamed answer is one piece.
         first_byte_timeout_ms: Millis = Millis(600_000);
         /// Milliseconds between two pieces of a worker's answer; engines send one per token, but preemption may stall one for long.
         idle_timeout_ms: Millis = Millis(120_000);
+        /// Milliseconds from a request's arrival to the last byte of its answer, or off: a stream may rightly take as long as it likes.
+        #[serde(deserialize_with = "from_number")]
+        total_timeout_ms: Optional<Millis> = Optional::OFF;
         /// Milliseconds an idle connection to a worker is kept; below vLLM's keep-alive of 5 s, so that the worker never closes one as we use it.
         pool_idle_timeout_ms: Millis = Millis(4_000), restart;
     }

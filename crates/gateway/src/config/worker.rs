@@ -1,6 +1,7 @@
 //! One worker as it is configured or discovered: its address, and the key it wants to see.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use http::Uri;
@@ -19,10 +20,12 @@ pub struct WorkerConfig {
     /// The key it is sent as `authorization: Bearer`, instead of what the client sent; best written as `env:NAME`.
     #[serde(default, deserialize_with = "secret")]
     pub api_key: Option<Secret>,
+    /// Most requests it is given at once, instead of what the setting of this name says for all.
+    pub max_in_flight: Option<NonZeroU32>,
 }
 
 /// What a `[[workers]]` table may say.
-pub(super) const WORKER_KEYS: [&str; 2] = ["url", "api_key"];
+pub(super) const WORKER_KEYS: [&str; 3] = ["url", "api_key", "max_in_flight"];
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     from_text(deserializer).map(Some)
@@ -32,7 +35,7 @@ impl FromStr for WorkerConfig {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        Ok(Self { url: text.parse()?, api_key: None })
+        Ok(Self { url: text.parse()?, api_key: None, max_in_flight: None })
     }
 }
 

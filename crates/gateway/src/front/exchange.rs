@@ -10,12 +10,13 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 use warmroute_kv::Tokens;
-use warmroute_routing::{Decision, Usage};
+use warmroute_routing::{Decision, Usage, WorkerId};
 
 use super::Gateway;
 use super::headers;
 use super::look::Look;
 use super::refusal::Refusal;
+use crate::config::Millis;
 use crate::core::{Booking, Core};
 use crate::journal::{Entry, Journal};
 use crate::keys::Pass;
@@ -28,6 +29,8 @@ pub(super) struct Exchange {
     arrived: Instant,
     code: u16,
     placed: Option<Placed>,
+    /// When its time is over, if it has a limit.
+    ends: Option<Instant>,
     /// The client's right to ask, if one is needed; held until the end, since it counts requests at once.
     pass: Option<Pass>,
     journal: Arc<Journal>,
@@ -41,7 +44,8 @@ struct Placed {
     /// `None` once the router has been told of the end.
     booking: Option<Booking>,
     worker: Arc<Worker>,
-    attempts: usize,
+    /// Those it was at, in order; the last is `worker`.
+    tried: Vec<WorkerId>,
 }
 
 impl Exchange {
@@ -50,7 +54,8 @@ impl Exchange {
         let journal = Arc::clone(&gateway.journal);
         let entry = journal.wants_entries().then(|| Entry::new(id.clone(), method.clone(), path));
         let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
-        Self { core, arrived, code: CLIENT_GONE, placed: None, pass: None, journal, entry }
+        let ends = gateway.config.now().total_timeout_ms.0.map(|limit| arrived + limit.duration());
+        Self { core, arrived, code: CLIENT_GONE, placed: None, ends, pass: None, journal, entry }
     }
 
     /// It was let in.
@@ -79,7 +84,33 @@ impl Exchange {
 
     /// It was decided where it goes.
     pub(super) fn place(&mut self, decision: Decision, booking: Booking, worker: Arc<Worker>) {
-        self.placed = Some(Placed { decision, booking: Some(booking), worker, attempts: 1 });
+        let mut tried = self.placed.take().map_or_else(Vec::new, |before| before.tried);
+        tried.push(worker.id);
+        self.placed = Some(Placed { decision, booking: Some(booking), worker, tried });
+    }
+
+    /// The worker it was at has no room after all: it waits for another place.
+    pub(super) fn displaced(&mut self) {
+        if let Some(placed) = &mut self.placed {
+            placed.booking = None;
+        }
+        self.core.metrics.retried("full");
+    }
+
+    /// When its time is over, if it has a limit.
+    pub(super) fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
+    /// All the time it may take.
+    pub(super) fn limit(&self) -> Millis {
+        let limit = self.ends.map_or(0, |ends| ends.duration_since(self.arrived).as_millis());
+        Millis(u64::try_from(limit).unwrap_or(u64::MAX))
+    }
+
+    /// The name of the client's key; empty if it showed none.
+    pub(super) fn key(&self) -> Arc<str> {
+        self.pass.as_ref().map_or_else(|| "".into(), |pass| Arc::clone(pass.name()))
     }
 
     /// It goes to another worker, for this cause.
@@ -88,8 +119,8 @@ impl Exchange {
         if let Some(booking) = &placed.booking {
             booking.moved(worker.id, cause);
         }
+        placed.tried.push(worker.id);
         placed.worker = worker;
-        placed.attempts += 1;
     }
 
     /// The worker it is at, as people know it.
@@ -97,9 +128,19 @@ impl Exchange {
         self.placed.as_ref().map_or("none", |placed| &placed.worker.name)
     }
 
-    /// Workers tried so far.
+    /// The worker it is at.
+    pub(super) fn worker_id(&self) -> Option<WorkerId> {
+        self.placed.as_ref().map(|placed| placed.worker.id)
+    }
+
+    /// Whether it was at this worker.
+    pub(super) fn has_tried(&self, worker: WorkerId) -> bool {
+        self.placed.as_ref().is_some_and(|placed| placed.tried.contains(&worker))
+    }
+
+    /// Workers tried so far, one that was tried twice counted twice.
     pub(super) fn attempts(&self) -> usize {
-        self.placed.as_ref().map_or(0, |placed| placed.attempts)
+        self.placed.as_ref().map_or(0, |placed| placed.tried.len())
     }
 
     /// The first byte of a stream has come. A whole answer says nothing of when its first token was there.
@@ -124,7 +165,7 @@ impl Exchange {
         if let Some(booking) = booking {
             booking.finish(usage);
         }
-        if let (Some(usage), 1) = (usage, placed.attempts) {
+        if let (Some(usage), 1) = (usage, placed.tried.len()) {
             self.core.metrics.used(&usage, placed.decision.overlap);
         }
     }
@@ -162,11 +203,11 @@ impl Exchange {
         let Some(mut entry) = self.entry.take() else { return };
         entry.status = self.code;
         entry.took = self.arrived.elapsed();
-        if let Some(Placed { decision, worker, attempts, .. }) = &self.placed {
+        if let Some(Placed { decision, worker, tried, .. }) = &self.placed {
             entry.worker = Some(Arc::clone(&worker.name));
             entry.policy = decision.policy;
-            entry.reason = reason(decision, *attempts);
-            entry.attempts = *attempts;
+            entry.reason = reason(decision, tried.len());
+            entry.attempts = tried.len();
             entry.prompt = decision.prompt;
             entry.overlap = decision.overlap;
             entry.fate = decision.fate;
@@ -176,15 +217,16 @@ impl Exchange {
 
     /// Says in headers where the request went and why.
     pub(super) fn explain(&self, headers: &mut HeaderMap) {
-        let Some(Placed { decision, worker, attempts, .. }) = &self.placed else { return };
+        let Some(Placed { decision, worker, tried, .. }) = &self.placed else { return };
+        let attempts = tried.len();
         headers.insert(headers::WORKER, worker.header.clone());
         headers.insert(headers::POLICY, HeaderValue::from_static(decision.policy));
         headers.insert(headers::PROMPT_TOKENS, decision.prompt.0.into());
-        headers.insert(headers::ATTEMPTS, (*attempts).into());
-        if *attempts == 1 {
+        headers.insert(headers::ATTEMPTS, attempts.into());
+        if attempts == 1 {
             headers.insert(headers::OVERLAP_TOKENS, decision.overlap.0.into());
         }
-        headers.insert(headers::REASON, HeaderValue::from_static(reason(decision, *attempts)));
+        headers.insert(headers::REASON, HeaderValue::from_static(reason(decision, attempts)));
     }
 }
 

@@ -1,9 +1,11 @@
 //! Sends a request to one worker after another until one begins to answer.
 //!
 //! The gateway holds its own response head back until the first byte of a worker's body is there, because up to then a retry is
-//! invisible to the client, and after it impossible. Three things are retried: a worker that cannot be reached, a connection that breaks
-//! before the first byte, and a worker that says 502 or 503. A timeout is not: the work may be under way, and doing it twice is
-//! how an overload becomes an outage. Every worker is tried at most once, and at most `max_attempts` of them.
+//! invisible to the client, and after it impossible. Retried is whatever another worker may do better: one that cannot be reached, a
+//! connection that breaks before the first byte, a worker that falls silent or fails (500, 502, 503, 504), and one that has no room (429).
+//! First come the decision's fallbacks, then any other worker that is up, and last the same worker again, on a fresh connection and
+//! after a pause, if the connection was all that failed. Three bounds hold it: `max_attempts` for one request, the [`budget`](super::budget)
+//! for all of them, since work that is done twice is how an overload becomes an outage, and `total_timeout_ms`.
 //!
 //! Dropping the future closes the connection to the worker that is being tried.
 
@@ -15,26 +17,32 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout_at};
 use warmroute_openai::ApiError;
 use warmroute_routing::WorkerId;
 
 use super::Gateway;
+use super::budget;
 use super::exchange::Exchange;
-use super::refusal::Refusal;
-use crate::sources::{State, Worker};
+use super::refusal::{self, Refusal};
+use crate::config::Millis;
+use crate::sources::{Attempt, Circuit, Outcome, State, Worker};
 use crate::upstream::{Incoming, Outbound, UpstreamError};
 
 /// A request on its way out.
 pub(super) struct Outgoing {
-    /// Who gets it first.
-    pub worker: Arc<Worker>,
-    /// Who gets it next if that fails, best first.
-    pub fallbacks: Vec<WorkerId>,
     pub path: PathAndQuery,
     pub headers: HeaderMap,
     /// Shared by all attempts, never copied.
     pub body: Bytes,
+}
+
+/// Where a request goes.
+pub(super) struct Target {
+    /// Who gets it first.
+    pub worker: Arc<Worker>,
+    /// Who gets it next if that fails, best first.
+    pub fallbacks: Vec<WorkerId>,
 }
 
 /// A worker's answer that has begun.
@@ -46,9 +54,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The worker, or a proxy before it, says that it cannot take requests now; another worker may.
-    fn asks_for_another(&self) -> bool {
-        matches!(self.head.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE)
+    /// The worker refuses for want of room.
+    pub(super) fn says_full(&self) -> bool {
+        self.head.status == StatusCode::TOO_MANY_REQUESTS
     }
 }
 
@@ -61,15 +69,44 @@ enum Failure {
     Broken(UpstreamError),
     #[error("it sent nothing in time")]
     Stalled,
+    #[error("it went silent: its health checks get no answer")]
+    Silent,
+    #[error("the request took longer than it may")]
+    Late,
 }
 
+type Tried = Result<Answer, Failure>;
+
 /// Why another worker should be asked, if it should.
-fn cause_to_retry(tried: &Result<Answer, Failure>) -> Option<&'static str> {
+fn cause_to_retry(tried: &Tried) -> Option<&'static str> {
+    Some(match tried {
+        Ok(answer) => match answer.head.status.as_u16() {
+            500 => "failed",
+            502..=504 => "unavailable",
+            429 => "full",
+            _ => return None,
+        },
+        Err(Failure::Unreachable(_)) => "unreachable",
+        Err(Failure::Broken(_)) => "broken",
+        Err(Failure::Stalled) => "stalled",
+        Err(Failure::Silent) => "silent",
+        Err(Failure::Late) => return None,
+    })
+}
+
+/// What it says of the worker.
+fn outcome(tried: &Tried) -> Outcome {
     match tried {
-        Ok(answer) => answer.asks_for_another().then_some("unavailable"),
-        Err(Failure::Unreachable(_)) => Some("unreachable"),
-        Err(Failure::Broken(_)) => Some("broken"),
-        Err(Failure::Stalled) => None,
+        Ok(answer) if answer.head.status.is_server_error() => Outcome::Bad,
+        // It is busy, which is no failure.
+        Ok(answer) if answer.says_full() => Outcome::Unknown,
+        Ok(_) => Outcome::Good,
+        // Failing to connect may be our own fault, such as having no file descriptor left.
+        Err(Failure::Unreachable(error)) if !error.nobody_there() => Outcome::Unknown,
+        Err(Failure::Unreachable(_) | Failure::Broken(_) | Failure::Stalled | Failure::Silent) => {
+            Outcome::Bad
+        }
+        Err(Failure::Late) => Outcome::Unknown,
     }
 }
 
@@ -78,34 +115,77 @@ impl Gateway {
     pub(super) async fn forward(
         &self,
         outgoing: &Outgoing,
+        Target { mut worker, fallbacks }: Target,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
         let config = self.config.now();
-        let mut worker = Arc::clone(&outgoing.worker);
-        let mut fallbacks = outgoing.fallbacks.iter();
+        let mut fresh = false;
+        self.budget.deposit(config.retry_percent);
         loop {
-            let tried = self.attempt(&worker, outgoing).await;
-            let cause = cause_to_retry(&tried);
-            if let Err(Failure::Unreachable(error)) = &tried
-                && error.nobody_there()
-            {
-                worker.doubt();
-            }
-            let may_retry = cause.is_some() && exchange.attempts() < config.max_attempts;
-            let up = |id: &WorkerId| self.fleet.worker(*id).filter(|worker| worker.state() == State::Up);
-            let next = may_retry.then(|| fallbacks.find_map(up)).flatten();
-            let (Some(cause), Some(next)) = (cause, next) else {
-                // If that is a worker's own 503, it explains itself better than we could.
+            let attempt = Attempt::begin(&self.core, &worker);
+            let tried = self.attempt(&worker, outgoing, exchange, fresh).await;
+            attempt.ended(outcome(&tried));
+            let Some(cause) = cause_to_retry(&tried) else {
                 return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
             };
-            tracing::debug!(from = %worker.name, to = %next.name, cause, "retrying on another worker");
+            self.learn(&worker, &tried);
+            let next = match exchange.attempts() < config.max_attempts {
+                true => self.next(&fallbacks, exchange, &tried),
+                false => None,
+            };
+            let Some(next) = next.filter(|_| self.may_retry()) else {
+                // If that is a worker's own error, it explains itself better than we could.
+                return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
+            };
+            tracing::debug!(from = %worker.name, to = %next.name, cause, "retrying");
+            fresh = next.id == worker.id;
+            if fresh {
+                sleep(budget::pause(exchange.attempts())).await;
+            }
             worker = next;
             exchange.move_to(Arc::clone(&worker), cause);
         }
     }
 
+    /// What a failure says beside its outcome.
+    fn learn(&self, worker: &Worker, tried: &Tried) {
+        match tried {
+            Err(Failure::Unreachable(error)) if error.nobody_there() => worker.doubt(),
+            Ok(answer) if answer.says_full() => worker.refused(&self.core),
+            _ => {}
+        }
+    }
+
+    /// Whom to ask next.
+    fn next(&self, fallbacks: &[WorkerId], exchange: &Exchange, tried: &Tried) -> Option<Arc<Worker>> {
+        let fit = |worker: &Arc<Worker>| {
+            worker.state() == State::Up && !exchange.has_tried(worker.id) && self.core.has_room(worker.id)
+        };
+        let mut named = fallbacks.iter().filter_map(|id| self.fleet.worker(*id));
+        // The breakers keep some workers out of decisions, and health checks may have brought some back since: good enough now.
+        let others = || {
+            let workers = self.fleet.workers();
+            let closed_first = |worker: &&Arc<Worker>| worker.circuit() != Circuit::Closed;
+            workers.iter().filter(|worker| fit(worker)).min_by_key(closed_first).map(Arc::clone)
+        };
+        let again = || match tried {
+            Err(Failure::Broken(_) | Failure::Unreachable(_)) => self.fleet.worker(exchange.worker_id()?),
+            _ => None,
+        };
+        named.find(fit).or_else(others).or_else(again)
+    }
+
+    /// Takes a retry from the budget.
+    pub(super) fn may_retry(&self) -> bool {
+        let may = self.budget.withdraw(Instant::now());
+        if !may {
+            self.core.metrics.retry_refused();
+        }
+        may
+    }
+
     /// One worker's answer up to its first byte.
-    async fn attempt(&self, worker: &Worker, outgoing: &Outgoing) -> Result<Answer, Failure> {
+    async fn attempt(&self, worker: &Worker, outgoing: &Outgoing, exchange: &Exchange, fresh: bool) -> Tried {
         let headers = worker.authorized(&outgoing.headers);
         let outbound = Outbound {
             method: Method::POST,
@@ -113,6 +193,7 @@ impl Gateway {
             path: &outgoing.path,
             headers: &headers,
             body: &outgoing.body,
+            fresh,
         };
         let begin = async {
             let response = self.upstream.request(&outbound).await.map_err(|error| match error {
@@ -123,17 +204,29 @@ impl Gateway {
             let first = rest.frame().await.transpose().map_err(Failure::Broken)?;
             Ok(Answer { head, first, rest })
         };
-        timeout(self.config.now().first_byte_timeout_ms.duration(), begin)
-            .await
-            .unwrap_or(Err(Failure::Stalled))
+        let silenced = worker.silenced();
+        let answered = async {
+            tokio::select! {
+                biased;
+                begun = begin => begun,
+                () = silenced => Err(Failure::Silent),
+            }
+        };
+        let until = Instant::now() + self.config.now().first_byte_timeout_ms.duration();
+        match exchange.ends() {
+            Some(end) if end < until => timeout_at(end, answered).await.unwrap_or(Err(Failure::Late)),
+            _ => timeout_at(until, answered).await.unwrap_or(Err(Failure::Stalled)),
+        }
     }
 
     fn refuse(&self, failure: &Failure, worker: &Worker, attempts: usize) -> Refusal {
+        let config = self.config.now();
         let error = match failure {
-            Failure::Stalled => {
-                ApiError::worker_timeout(&worker.name, self.config.now().first_byte_timeout_ms.0)
+            Failure::Stalled => ApiError::worker_timeout(&worker.name, config.first_byte_timeout_ms.0),
+            Failure::Late => refusal::too_long(config.total_timeout_ms.0.unwrap_or(Millis(0))),
+            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent => {
+                ApiError::worker_lost(&worker.name, failure)
             }
-            Failure::Unreachable(_) | Failure::Broken(_) => ApiError::worker_lost(&worker.name, failure),
         };
         Refusal::after(attempts, error)
     }

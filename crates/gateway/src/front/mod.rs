@@ -7,6 +7,7 @@
 //! Everything a client may drop is one future or one body: hyper drops it when the client goes away, which closes the connection to
 //! the worker and ends the booking. Nothing of a request runs in a task of its own.
 
+mod budget;
 mod exchange;
 mod forward;
 mod headers;
@@ -17,6 +18,9 @@ pub(crate) mod refusal;
 mod relay;
 mod session;
 pub(crate) mod status;
+mod turn;
+
+pub(crate) use self::budget::Budget;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,8 +30,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
+use http::header::CONNECTION;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -41,6 +46,7 @@ use self::forward::{Answer, Outgoing};
 use self::look::Surface;
 use self::outflow::Outflow;
 use self::refusal::Refusal;
+use self::turn::Asked;
 use crate::config::Live;
 use crate::core::Core;
 use crate::journal::Journal;
@@ -57,6 +63,7 @@ pub(crate) struct Gateway {
     pub config: Arc<Live>,
     pub keys: Arc<Gate>,
     pub journal: Arc<Journal>,
+    pub budget: Arc<Budget>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,
 }
@@ -78,6 +85,18 @@ impl Front {
 
     /// The answer to one request. Dropping the future drops what the request had begun.
     pub(crate) async fn answer(self, request: http::Request<Incoming>) -> http::Response<Outflow> {
+        // HTTP/2 has another way to say so, which the connection uses by itself when the listener closes.
+        let gateway = Arc::clone(&self.gateway);
+        let says_close = request.version() < Version::HTTP_2;
+        let mut response = self.answer_one(request).await;
+        if says_close && gateway.draining.is_cancelled() {
+            // Clients that keep connections open go elsewhere before this gateway has gone.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn answer_one(self, request: http::Request<Incoming>) -> http::Response<Outflow> {
         match Surface::at(request.uri().path()) {
             Some(surface) if request.method() == Method::POST => {
                 complete(self.gateway, surface, request).await
@@ -166,16 +185,10 @@ impl Gateway {
         let work_began = Instant::now();
         let look = look::look(surface, &head.headers, &body, config.text_chunk_bytes)?;
         exchange.seen(&look, body.len());
-        let (mut decision, booking) = self.core.route(&look.request(&|| look.text()), work_began)?;
-        // It is on the list for as long as something is booked on it.
-        let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
-        let fallbacks = std::mem::take(&mut decision.fallbacks);
-        exchange.place(decision, booking, Arc::clone(&worker));
-
         headers::prepare_request(&mut head.headers);
         let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let outgoing = Outgoing { worker, fallbacks, path, headers: head.headers, body };
-        self.forward(&outgoing, exchange).await
+        let outgoing = Outgoing { path, headers: head.headers, body: body.clone() };
+        self.send(Asked { look: &look, outgoing, work_began }, exchange).await
     }
 
     /// Where a request with this body would go if it came to `path` now. Nothing is sent, booked or learned.

@@ -8,7 +8,9 @@ use warmroute_openai::ApiError;
 use warmroute_routing::NoWorker;
 
 use super::headers;
+use crate::config::Millis;
 use crate::keys::Limited;
+use crate::queue::Turned;
 
 /// Seconds after which it is worth asking again: a health check's interval.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -47,6 +49,31 @@ impl From<Limited> for Refusal {
         let retry_after =
             retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1));
         Self { error, already_retried: false, retry_after }
+    }
+}
+
+/// 504: the request's whole time is over.
+pub(super) fn too_long(limit: Millis) -> ApiError {
+    let message = format!(
+        "the request took longer than {limit} ms; hint: ask for a shorter answer or raise the gateway's total_timeout_ms"
+    );
+    ApiError::new(504, "upstream_error", message).with_code("deadline_exceeded")
+}
+
+impl From<Turned> for Refusal {
+    fn from(turned: Turned) -> Self {
+        let (error, retry_after) = match turned {
+            Turned::Nobody(nobody) => return nobody.into(),
+            Turned::Crowded { waiting, retry_after } => (ApiError::overloaded(waiting), retry_after),
+            Turned::Late { waited, retry_after } => {
+                let message = format!(
+                    "every worker is full, and none had room within {} ms; hint: try again after retry-after, or send fewer requests at once",
+                    waited.as_millis()
+                );
+                (ApiError::new(429, "rate_limit_error", message).with_code("queue_timeout"), retry_after)
+            }
+        };
+        Limited { error, retry_after: Some(retry_after) }.into()
     }
 }
 

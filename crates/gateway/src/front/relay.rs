@@ -20,7 +20,7 @@ use warmroute_routing::Usage;
 
 use super::exchange::Exchange;
 use super::forward::Answer;
-use super::headers;
+use super::{headers, refusal};
 use crate::upstream::Incoming;
 
 /// The answer as the client gets it. `idle` bounds the wait between two pieces of it.
@@ -36,7 +36,7 @@ pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Res
         head.headers.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     exchange.explain(&mut head.headers);
-    let status = head.status.as_u16();
+    let (status, ends) = (head.status.as_u16(), exchange.ends());
     let mut relay = Relay {
         first,
         rest,
@@ -46,7 +46,7 @@ pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Res
         before_token: stream && head.status.is_success(),
         in_event: false,
         tail: UsageTail::default(),
-        patience: Patience::new(idle),
+        patience: Patience::new(idle, ends),
         phase: Phase::Passing,
     };
     if relay.first.is_none() {
@@ -83,16 +83,26 @@ pub(crate) struct Relay {
 struct Patience {
     span: Duration,
     ends: Instant,
+    /// It is not renewed beyond this.
+    last: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    fn new(span: Duration) -> Self {
-        Self { span, ends: Instant::now() + span, timer: None }
+    fn new(span: Duration, last: Option<Instant>) -> Self {
+        let mut patience = Self { span, ends: Instant::now(), last, timer: None };
+        patience.renew();
+        patience
     }
 
     fn renew(&mut self) {
-        self.ends = Instant::now() + self.span;
+        let ends = Instant::now() + self.span;
+        self.ends = self.last.map_or(ends, |last| last.min(ends));
+    }
+
+    /// Whether it was the last moment that has come.
+    fn is_over(&self) -> bool {
+        self.last == Some(self.ends)
     }
 
     /// Whether there is time left; if so, the task is woken when there is none.
@@ -154,7 +164,7 @@ impl Relay {
         tracing::warn!(%error, "an answer broke off");
         self.exchange.failed(error.status);
         let unknown_length = self.rest.size_hint().exact().is_none();
-        self.patience = Patience::new(LINGER);
+        self.patience = Patience::new(LINGER, None);
         if !(self.stream && unknown_length) {
             self.phase = Phase::Cutting(error);
             return self.cut(cx);
@@ -209,8 +219,13 @@ impl http_body::Body for Relay {
                 if this.patience.lasts(cx) {
                     return Poll::Pending;
                 }
-                let waited_ms = u64::try_from(this.patience.span.as_millis()).unwrap_or(u64::MAX);
-                let error = ApiError::worker_timeout(this.exchange.worker_name(), waited_ms);
+                let error = match this.patience.is_over() {
+                    true => refusal::too_long(this.exchange.limit()),
+                    false => {
+                        let waited_ms = u64::try_from(this.patience.span.as_millis()).unwrap_or(u64::MAX);
+                        ApiError::worker_timeout(this.exchange.worker_name(), waited_ms)
+                    }
+                };
                 this.fail(error, cx)
             }
         }

@@ -38,6 +38,7 @@ pub(super) fn health(gateway: &Gateway) -> Response {
             json!({
                 "worker": *worker.name,
                 "state": worker.state().as_str(),
+                "circuit": worker.circuit().as_str(),
                 "in_flight": booked.map_or(0, |view| view.in_flight),
                 "kv_cache_tokens": description.capacity.map(|tokens| tokens.0),
                 "models": description.model_ids(),
@@ -70,12 +71,14 @@ pub(crate) fn metrics(gateway: &Gateway) -> Response {
     for worker in gateway.fleet.workers().iter() {
         let booked = books.iter().find(|view| view.id == worker.id);
         gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, booked);
+        gateway.core.metrics.circuit(&worker.name, worker.circuit());
         // It may have been removed since the list was read; its gauges must not come back for good.
         if gateway.fleet.worker(worker.id).is_none() {
             gateway.core.metrics.forget(&worker.name);
         }
     }
     let core = &gateway.core;
+    core.metrics.waiting(core.queue.waiting());
     core.metrics.index(core.indexed_blocks(), core.index_bytes(), core.router_bytes());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
 }

@@ -16,6 +16,8 @@ use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Fate, Usage, WorkerView};
 
+use crate::sources::Circuit;
+
 /// The media type of [`Metrics::encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -158,6 +160,18 @@ metrics! {
     /// Tokens that a worker's cache is believed to hold when full: what the worker said of itself, else a guess, corrected by the
     /// cached tokens it reports
     worker_capacity_tokens: Family<WorkerLabel, Gauge> = Family::default();
+    /// A worker's circuit: 0 closed, 1 half open (one request at a time tries it), 2 open (it fails and gets requests only if all do)
+    worker_circuit_state: Family<WorkerLabel, Gauge> = Family::default();
+    /// Requests that a worker is given at once: as set, or as learned from its refusals
+    worker_seats: Family<WorkerLabel, Gauge> = Family::default();
+    /// Requests that wait for a worker with room
+    queue_depth: Gauge = Gauge::default();
+    /// Time that requests waited for a worker with room, of those that had to and got it
+    queue_wait_seconds: Histogram = Histogram::new(TTFT_BUCKETS);
+    /// Requests that no worker had room for and that did not get any, by cause: the queue was full, the deadline, no_worker was left
+    queue_rejections: Family<CauseLabel, Counter> = Family::default();
+    /// Requests that would have been retried if the budget of retries had not been used up
+    retries_refused: Counter = Counter::default();
     /// Requests moved to another worker before their first byte, by cause
     retries: Family<CauseLabel, Counter> = Family::default();
     /// Clients that left before their answer was complete
@@ -227,6 +241,37 @@ impl Metrics {
         self.retries.get_or_create(&CauseLabel { cause }).inc();
     }
 
+    /// A request would have been retried.
+    pub(crate) fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// A request has waited for room, and got it.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.queue_wait_seconds.observe(time.as_secs_f64());
+    }
+
+    /// A request that found no room was turned away.
+    pub(crate) fn turned(&self, cause: &'static str) {
+        self.queue_rejections.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// So many requests wait for room.
+    pub(crate) fn waiting(&self, count: usize) {
+        self.queue_depth.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The present state of a worker's circuit.
+    pub(crate) fn circuit(&self, name: &Arc<str>, circuit: Circuit) {
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        let state = match circuit {
+            Circuit::Closed => 0,
+            Circuit::HalfOpen => 1,
+            Circuit::Open => 2,
+        };
+        self.worker_circuit_state.get_or_create(&label).set(state);
+    }
+
     /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
     pub(crate) fn used(&self, usage: &Usage, predicted: Tokens) {
         let Some(reported) = usage.cached else { return };
@@ -250,6 +295,10 @@ impl Metrics {
         match known.and_then(|view| view.capacity) {
             Some(tokens) => _ = self.worker_capacity_tokens.get_or_create(&label).set(i64::from(tokens.0)),
             None => _ = self.worker_capacity_tokens.remove(&label),
+        }
+        match known.and_then(|view| view.seats) {
+            Some(seats) => _ = self.worker_seats.get_or_create(&label).set(i64::from(seats)),
+            None => _ = self.worker_seats.remove(&label),
         }
     }
 
@@ -289,6 +338,8 @@ impl Metrics {
             &self.worker_in_flight,
             &self.worker_unread_prompts,
             &self.worker_capacity_tokens,
+            &self.worker_circuit_state,
+            &self.worker_seats,
         ] {
             gauge.remove(&label);
         }
@@ -338,6 +389,8 @@ mod tests {
         WorkerView {
             id: WorkerId(1),
             up: true,
+            suspected: false,
+            seats: Some(8),
             in_flight: 3,
             unread: 2,
             queued: Tokens(40),
@@ -360,6 +413,10 @@ mod tests {
         metrics.used(&Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) }, Tokens(5));
         metrics.worker(&worker, true, Some(&known()));
         metrics.retried("broken");
+        metrics.circuit(&worker, Circuit::HalfOpen);
+        metrics.waited(Duration::from_millis(3));
+        metrics.turned("deadline");
+        metrics.waiting(2);
         metrics.index(7, 560, 900);
         metrics.asked_with(&"team".into(), 200);
         metrics.charged(&"team".into(), Tokens(9), Tokens(1));
@@ -369,7 +426,7 @@ mod tests {
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 23, "{text}");
+        assert_eq!(helps, 29, "{text}");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
         }
@@ -385,6 +442,11 @@ mod tests {
             "warmroute_worker_unread_prompts{worker=\"w:1\"} 2",
             "warmroute_worker_prompt_token_seconds{worker=\"w:1\"} 0.00025",
             "warmroute_worker_capacity_tokens{worker=\"w:1\"} 1600",
+            "warmroute_worker_circuit_state{worker=\"w:1\"} 1",
+            "warmroute_worker_seats{worker=\"w:1\"} 8",
+            "warmroute_queue_depth 2",
+            "warmroute_queue_wait_seconds_count 1",
+            "warmroute_queue_rejections_total{cause=\"deadline\"} 1",
             "warmroute_index_blocks 7",
             "warmroute_index_bytes 560",
             "warmroute_router_bytes 900",

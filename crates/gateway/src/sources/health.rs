@@ -5,6 +5,7 @@
 //! checker takes the worker out without waiting for its next probe. A worker that comes back is announced as joined anew and
 //! so starts cold in the router: it may have restarted, and believing in a cache that is gone costs more than relearning one.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Limited};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use warmroute_routing::{Event, Publishes, WorkerSpec};
 
 use super::describe::Description;
@@ -27,8 +28,10 @@ use crate::upstream::{Incoming, Upstream, UpstreamError};
 enum Finding {
     /// It answered 2xx in time.
     Healthy,
-    /// It answered something else, or not in time.
+    /// It answered something else.
     Unhealthy,
+    /// It did not answer in time.
+    Silent,
     /// Nothing answers at its address.
     Unreachable,
 }
@@ -52,7 +55,7 @@ impl Verdict {
         let needed = match (self.health, finding) {
             (Health::Unknown, _) | (_, Finding::Unreachable) => 1,
             (_, Finding::Healthy) => config.healthy_after,
-            (_, Finding::Unhealthy) => config.unhealthy_after,
+            (_, Finding::Unhealthy | Finding::Silent) => config.unhealthy_after,
         };
         if self.against >= needed {
             self.health = found;
@@ -73,6 +76,9 @@ pub(crate) struct Checker {
 /// A worker's `/metrics` is the largest answer read here; vLLM's has about 200 kB.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
+/// How soon another number of seats in the settings is in force, and how often one that was learned grows.
+const SEATS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Probing without a pause would be an attack.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -87,6 +93,8 @@ impl Checker {
         tokio::select! {
             () = gone => {}
             () = self.watch(worker) => {}
+            () = worker.mend_circuit(&self.core) => {}
+            () = self.keep_seats(worker) => {}
         }
         self.core.observe(Event::Left { worker: worker.id });
         self.fleet.dismiss(worker.id);
@@ -95,6 +103,14 @@ impl Checker {
             self.core.metrics.forget(&worker.name);
         }
         tracing::info!(worker = %worker.name, id = worker.id.0, "worker is removed");
+    }
+
+    /// Keeps the worker's seats up to date, for as long as it is polled.
+    async fn keep_seats(&self, worker: &Worker) {
+        loop {
+            worker.renew_seats(&self.core, self.config.now().max_in_flight.0.map(NonZeroU32::get));
+            sleep(SEATS_INTERVAL).await;
+        }
     }
 
     /// Checks one worker for as long as it is polled.
@@ -118,7 +134,12 @@ impl Checker {
             match verdict.record(finding, &config) {
                 after if after == before => {}
                 Health::Up => self.join(worker).await,
-                _ => self.leave(worker, before),
+                _ => {
+                    self.leave(worker, before);
+                    if finding == Finding::Silent {
+                        worker.silence();
+                    }
+                }
             }
         }
     }
@@ -135,7 +156,7 @@ impl Checker {
                 Ok(_) | Err(_) => Finding::Unhealthy,
             }
         };
-        timeout(self.config.now().probe_timeout_ms.duration(), answer).await.unwrap_or(Finding::Unhealthy)
+        timeout(self.config.now().probe_timeout_ms.duration(), answer).await.unwrap_or(Finding::Silent)
     }
 
     async fn join(&self, worker: &Worker) {
@@ -147,7 +168,8 @@ impl Checker {
         let capacity = description.capacity;
         worker.describe(description);
         let spec = WorkerSpec { capacity, publishes: Publishes::Nothing };
-        self.core.observe(Event::Joined { worker: worker.id, spec });
+        worker.renew_seats(&self.core, self.config.now().max_in_flight.0.map(NonZeroU32::get));
+        worker.rejoin(&self.core, Event::Joined { worker: worker.id, spec });
         // Looked at after the join: whoever drains it sets the flag first and then tells the router, so one of us comes last.
         if worker.draining() {
             self.core.observe(Event::Drained { worker: worker.id });

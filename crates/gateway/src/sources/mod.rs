@@ -2,15 +2,21 @@
 //!
 //! [`Membership`] decides who belongs to the [`Fleet`]: what the settings list, what is discovered and what the admin API adds. Each member
 //! has one checker task ([`health`]), which ends with it. Only a worker's own checker changes its health, so `Joined` and `Left` reach
-//! the router in order; the front may only cast doubt on a worker, which its checker acts on at once.
+//! the router in order; the front may only cast doubt on a worker, which its checker acts on at once. What requests themselves find out is
+//! in two more: [`breaker`] says whether a worker's latest answers are good enough, [`seats`] how many requests it takes at once.
 
+mod breaker;
+mod circuit;
 pub(crate) mod describe;
 pub(crate) mod discovery;
 mod fleet;
 pub(crate) mod health;
 mod membership;
+mod seats;
 mod worker;
 
+pub(crate) use self::breaker::{Circuit, Outcome};
+pub(crate) use self::circuit::Attempt;
 pub(crate) use self::fleet::Fleet;
 pub(crate) use self::membership::{Membership, Origin};
 pub(crate) use self::worker::{State, Worker};

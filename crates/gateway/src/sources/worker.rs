@@ -4,8 +4,9 @@
 //! as one [`State`].
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::header::AUTHORIZATION;
@@ -13,10 +14,14 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warmroute_routing::WorkerId;
 
+use super::breaker::Breaker;
 use super::describe::Description;
+use super::seats::Seats;
 use crate::config::{Secret, WorkerConfig, WorkerUrl};
 
 /// Whether a worker takes requests.
@@ -68,10 +73,20 @@ pub(crate) struct Worker {
     /// Cancelled when it is to go once its last request has ended.
     pub(super) leaving: CancellationToken,
     pub(super) doubted: Notify,
+    /// Whether its latest answers are good enough.
+    pub(super) breaker: Mutex<Breaker>,
+    /// Tells that the breaker has a time to look at.
+    pub(super) opened: Notify,
+    /// Tells requests that wait for its first byte that it has gone silent.
+    silent: Notify,
+    /// How many requests it takes at once.
+    pub(super) seats: Mutex<Seats>,
     /// What it said of itself when it last joined.
     description: Mutex<Arc<Description>>,
     /// What it is sent as `authorization`, if not what the client sent.
     key: ArcSwapOption<HeaderValue>,
+    /// What its own settings say of its seats; 0 is nothing.
+    own_seats: AtomicU32,
 }
 
 impl Worker {
@@ -86,8 +101,13 @@ impl Worker {
             draining: AtomicBool::new(false),
             leaving: CancellationToken::new(),
             doubted: Notify::new(),
+            breaker: Mutex::new(Breaker::new(Instant::now())),
+            opened: Notify::new(),
+            silent: Notify::new(),
+            seats: Mutex::default(),
             description: Mutex::default(),
             key: ArcSwapOption::from(config.api_key.as_ref().map(bearer)),
+            own_seats: AtomicU32::new(config.max_in_flight.map_or(0, NonZeroU32::get)),
         }
     }
 
@@ -106,6 +126,11 @@ impl Worker {
             Health::Up => State::Up,
             Health::Down => State::Down,
         }
+    }
+
+    /// The seats that its own settings give it, if they do.
+    pub(super) fn own_seats(&self) -> Option<u32> {
+        Some(self.own_seats.load(Ordering::SeqCst)).filter(|seats| *seats > 0)
     }
 
     /// Whether it is given nothing new, however healthy it is.
@@ -133,14 +158,25 @@ impl Worker {
         Cow::Owned(headers)
     }
 
-    /// The key may have changed.
+    /// Its key and seats may have changed.
     pub(super) fn configure(&self, config: &WorkerConfig) {
         self.key.store(config.api_key.as_ref().map(bearer));
+        self.own_seats.store(config.max_in_flight.map_or(0, NonZeroU32::get), Ordering::SeqCst);
     }
 
     /// The front could not connect: the checker takes the worker out now instead of at its next probe.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
+    }
+
+    /// Ends when the worker has gone silent: its probes get no answer any more. Counts from this call on.
+    pub(crate) fn silenced(&self) -> Notified<'_> {
+        self.silent.notified()
+    }
+
+    /// Its probes get no answer, and so will nobody.
+    pub(super) fn silence(&self) {
+        self.silent.notify_waiters();
     }
 
     pub(super) fn health(&self) -> Health {

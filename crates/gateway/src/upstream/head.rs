@@ -156,6 +156,7 @@ mod tests {
             path: &PathAndQuery::from_static("/v1/x?y=1"),
             headers: &headers,
             body: &Bytes::from_static(b"{}"),
+            fresh: false,
         };
         let mut head = Vec::new();
         write(&mut head, &outbound);

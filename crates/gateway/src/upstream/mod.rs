@@ -39,6 +39,8 @@ pub(crate) struct Outbound<'a> {
     /// Without those that concern one connection, `host` and `content-length`: these are written anew.
     pub headers: &'a HeaderMap,
     pub body: &'a Bytes,
+    /// Not on a connection that was used before.
+    pub fresh: bool,
 }
 
 /// Why a worker gave no answer, or not all of it.
@@ -95,7 +97,8 @@ impl Upstream {
 
     /// Sends a request; returns when the head of the answer is there. Sets no limit to the time that takes.
     pub(crate) async fn request(&self, outbound: &Outbound<'_>) -> Result<Response<Incoming>, UpstreamError> {
-        let mut connection = match self.pool.take(outbound.authority) {
+        let used = if outbound.fresh { None } else { self.pool.take(outbound.authority) };
+        let mut connection = match used {
             Some(connection) => connection,
             None => self.connect(outbound.authority).await?,
         };
@@ -114,7 +117,8 @@ impl Upstream {
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let (path, body) = (PathAndQuery::from_static(path), Bytes::new());
-        let outbound = Outbound { method: Method::GET, authority, path: &path, headers, body: &body };
+        let outbound =
+            Outbound { method: Method::GET, authority, path: &path, headers, body: &body, fresh: false };
         self.request(&outbound).await
     }
 

@@ -29,7 +29,14 @@ async fn post(
 ) -> Result<String, UpstreamError> {
     let (path, headers) = (PathAndQuery::from_static("/v1/x"), HeaderMap::new());
     let body = Bytes::from_static(body);
-    let outbound = Outbound { method: Method::POST, authority, path: &path, headers: &headers, body: &body };
+    let outbound = Outbound {
+        method: Method::POST,
+        authority,
+        path: &path,
+        headers: &headers,
+        body: &body,
+        fresh: false,
+    };
     let answer = upstream.request(&outbound).await?.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(answer.to_vec()).unwrap())
 }

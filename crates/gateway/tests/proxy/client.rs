@@ -100,6 +100,13 @@ pub(crate) async fn complete(to: SocketAddr) -> Answer {
     post(to, "/v1/completions", PROMPT).await
 }
 
+/// The same with further headers.
+pub(crate) async fn complete_with(to: SocketAddr, headers: http::HeaderMap) -> Answer {
+    let mut request = request("POST", "/v1/completions", PROMPT);
+    request.headers_mut().extend(headers);
+    send(to, request).await.whole().await
+}
+
 pub(crate) async fn complete_coming(to: SocketAddr) -> Coming {
     send(to, request("POST", "/v1/completions", PROMPT)).await
 }

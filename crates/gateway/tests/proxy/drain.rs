@@ -3,7 +3,7 @@
 use tokio::net::TcpStream;
 use warmroute_gateway::Millis;
 
-use crate::client::{complete_coming, get};
+use crate::client::{complete, complete_coming, get};
 use crate::fleet::{gateway, gateway_with, until, within};
 use crate::worker::{Act, End, Worker};
 
@@ -49,6 +49,19 @@ async fn readiness_turns_before_the_listener_closes() {
     };
     within(async {
         tokio::select! { () = gateway.shutdown() => panic!("too early"), () = not_ready => {} }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_say_that_the_connection_closes_while_a_gateway_drains() {
+    let worker = Worker::start(Act::json("{}")).await;
+    let gateway = gateway_with(&[&worker], |config| config.drain_delay_ms = Millis(3_600_000)).await;
+    let address = gateway.address();
+    assert_eq!(complete(address).await.header("connection"), "(missing)");
+    let said = async { while complete(address).await.header("connection") != "close" {} };
+    within(async {
+        tokio::select! { () = gateway.shutdown() => panic!("too early"), () = said => {} }
     })
     .await;
 }

@@ -153,16 +153,51 @@ async fn the_last_workers_own_503_reaches_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_never_begins_is_a_timeout_and_is_not_asked_twice() {
+async fn a_worker_that_never_begins_is_left_for_another_and_if_all_are_so_it_is_a_timeout() {
     let (one, two) = (Worker::start(Act::Hang).await, Worker::start(Act::Hang).await);
     let gateway = gateway_with(&[&one, &two], |config| config.first_byte_timeout_ms = Millis(50)).await;
     let answer = complete(gateway.address()).await;
     assert_eq!(answer.status, 504);
     assert_eq!(answer.json()["error"]["code"], "worker_timeout");
-    let (asked, spared) = if one.seen().is_empty() { (&two, &one) } else { (&one, &two) };
-    within(asked.cancelled()).await;
-    assert_eq!((asked.seen().len(), spared.seen().len()), (1, 0));
+    within(one.cancelled()).await;
+    within(two.cancelled()).await;
+    assert_eq!((one.seen().len(), two.seen().len()), (1, 1), "nobody is asked twice");
+    two.act(Act::json(OK));
+    assert_eq!(complete(gateway.address()).await.status, 200);
     assert_eq!(gateway.in_flight(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workers_internal_error_is_tried_elsewhere() {
+    let (one, two) = (Worker::start(Act::status(500, "dead")).await, Worker::start(Act::json(OK)).await);
+    both_are_answered(&one, &two, "failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_worker_is_tried_again_on_a_fresh_connection() {
+    let worker = Worker::start(Act::Close).await;
+    let gateway = gateway(&[&worker]).await;
+    let mend = async {
+        until(|| worker.seen().len() == 1).await;
+        worker.act(Act::json(OK));
+    };
+    let (answer, ()) = within(async { tokio::join!(complete(gateway.address()), mend) }).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, OK));
+    assert_eq!(answer.header("x-warmroute-attempts"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_takes_longer_than_all_its_time_is_ended_before_or_in_the_middle_of_its_answer() {
+    for (act, begun) in [(Act::Hang, false), (Act::stream(&["data: 1\n\n"], End::Wait), true)] {
+        let worker = Worker::start(act).await;
+        let gateway = gateway_with(&[&worker], |config| config.set("total_timeout_ms", "100").unwrap()).await;
+        let answer = complete(gateway.address()).await;
+        assert_eq!(answer.status, if begun { 200 } else { 504 });
+        assert!(answer.text().contains("\"code\":\"deadline_exceeded\""), "{}", answer.text());
+        assert_eq!(answer.clean, !begun);
+        within(worker.cancelled()).await;
+        assert_eq!(gateway.in_flight(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

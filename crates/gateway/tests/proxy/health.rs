@@ -79,7 +79,8 @@ async fn health_and_models_tell_what_the_workers_said() {
     );
     let told = |worker: &Worker, tokens, models| {
         let name = worker.address.to_string();
-        json!({"worker": name, "state": "up", "in_flight": 0, "kv_cache_tokens": tokens, "models": models})
+        let (state, circuit) = ("up", "closed");
+        json!({"worker": name, "state": state, "circuit": circuit, "in_flight": 0, "kv_cache_tokens": tokens, "models": models})
     };
     let health = get(gateway.address(), "/health").await.json();
     let workers = [told(&one, json!(1600), json!(["a", "b"])), told(&two, json!(null), json!(["b", "c"]))];

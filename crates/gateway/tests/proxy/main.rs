@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod admin;
+mod breaker;
 mod client;
 mod disconnects;
 mod drain;
@@ -17,6 +18,7 @@ mod logs;
 mod members;
 mod passthrough;
 mod policies;
+mod queue;
 mod reload;
 mod sessions;
 mod tokens;

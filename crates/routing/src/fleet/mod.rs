@@ -40,6 +40,10 @@ pub(crate) enum State {
 pub(crate) struct Worker {
     pub(crate) spec: WorkerSpec,
     pub(crate) state: State,
+    /// It fails lately: it is given work only where nobody else takes any.
+    pub(crate) suspected: bool,
+    /// Requests it takes at once, if that is known.
+    pub(crate) seats: Option<u32>,
     pub(crate) in_flight: u32,
     /// Prompts that it has not read yet.
     pub(crate) backlog: Backlog,
@@ -73,6 +77,8 @@ impl Worker {
         Self {
             spec,
             state: State::Up,
+            suspected: false,
+            seats: None,
             in_flight: 0,
             backlog: Backlog::default(),
             footing: Footing::default(),
@@ -88,6 +94,11 @@ impl Worker {
             reported: 0,
             counted: Tokens::ZERO,
         }
+    }
+
+    /// Whether one more request may run on it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.seats.is_none_or(|seats| self.in_flight + self.elsewhere.in_flight < seats)
     }
 
     /// Tokens that its cache holds, as far as is known: corrected by what it reports, where it has a shadow.
@@ -163,6 +174,7 @@ impl Fleet {
         let worker = &mut self.workers[place].1;
         worker.spec = spec;
         worker.state = State::Up;
+        worker.suspected = false;
         worker.given = 0.0;
         worker.slot = None;
         let guessed = spec.publishes == Publishes::Nothing;
@@ -190,6 +202,29 @@ impl Fleet {
     pub(crate) fn resume(&mut self, id: WorkerId) {
         if let Some(worker) = self.get_mut(id).filter(|worker| worker.state == State::Draining) {
             worker.state = State::Up;
+            self.changes.regroup();
+        }
+    }
+
+    /// A worker fails lately, or does so no more.
+    pub(crate) fn suspect(&mut self, id: WorkerId, suspected: bool) {
+        if let Some(worker) = self.get_mut(id).filter(|worker| worker.suspected != suspected) {
+            worker.suspected = suspected;
+            self.changes.regroup();
+        }
+    }
+
+    /// A worker takes so many requests at once.
+    pub(crate) fn seat(&mut self, id: WorkerId, seats: Option<u32>) {
+        if let Some(worker) = self.get_mut(id) {
+            worker.seats = seats;
+            self.changes.regroup();
+        }
+    }
+
+    /// A worker's requests have changed in number: if it was the one that made it full, or no longer full, others are candidates now.
+    pub(crate) fn reseated(&mut self, had_room: bool, id: WorkerId) {
+        if self.get(id).is_some_and(|worker| worker.has_room() != had_room) {
             self.changes.regroup();
         }
     }
@@ -268,9 +303,12 @@ impl Fleet {
         }
     }
 
-    /// The workers that take requests.
+    /// The workers that take requests: those that are up and have room. Suspected ones are among them only if all are suspected, since
+    /// a worker that probably fails is better than a request that surely does.
     pub(crate) fn up(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.iter().filter(|(_, worker)| worker.state == State::Up)
+        let up = || self.iter().filter(|(_, worker)| worker.state == State::Up);
+        let nobody_trusted = up().all(|(_, worker)| worker.suspected);
+        up().filter(move |(_, worker)| worker.suspected == nobody_trusted && worker.has_room())
     }
 }
 
@@ -281,6 +319,10 @@ pub struct WorkerView {
     pub id: WorkerId,
     /// Whether it takes new requests.
     pub up: bool,
+    /// Whether it fails lately and is spared.
+    pub suspected: bool,
+    /// Requests it takes at once, if that is known.
+    pub seats: Option<u32>,
     /// Requests sent and not ended.
     pub in_flight: u32,
     /// Those of them whose first token has not come.
@@ -320,6 +362,43 @@ mod tests {
         fleet.get_mut(id).unwrap().in_flight = 0;
         fleet.bury(id);
         assert!(fleet.get(id).is_none());
+    }
+
+    fn joined(count: u32) -> Fleet {
+        let mut fleet = Fleet::default();
+        let spec = WorkerSpec { capacity: None, publishes: Publishes::Nothing };
+        (0..count).for_each(|id| fleet.join(WorkerId(id), spec));
+        fleet
+    }
+
+    fn up(fleet: &Fleet) -> Vec<u32> {
+        fleet.up().map(|(id, _)| id.0).collect()
+    }
+
+    #[test]
+    fn a_suspected_worker_is_asked_only_where_all_are_suspected() {
+        let mut fleet = joined(2);
+        fleet.suspect(WorkerId(0), true);
+        assert_eq!(up(&fleet), [1]);
+        fleet.suspect(WorkerId(1), true);
+        assert_eq!(up(&fleet), [0, 1]);
+        fleet.suspect(WorkerId(0), false);
+        assert_eq!(up(&fleet), [0]);
+        fleet.join(WorkerId(1), WorkerSpec { capacity: None, publishes: Publishes::Nothing });
+        assert_eq!(up(&fleet), [0, 1], "one that has restarted is not to blame for what was before");
+    }
+
+    #[test]
+    fn a_full_worker_is_not_asked_and_a_suspected_one_does_not_stand_in_for_it() {
+        let mut fleet = joined(2);
+        fleet.seat(WorkerId(0), Some(1));
+        assert_eq!(up(&fleet), [0, 1]);
+        fleet.get_mut(WorkerId(0)).unwrap().in_flight = 1;
+        assert_eq!(up(&fleet), [1]);
+        fleet.suspect(WorkerId(1), true);
+        assert_eq!(up(&fleet), [0; 0], "it is better to wait for one that works");
+        fleet.seat(WorkerId(0), None);
+        assert_eq!(up(&fleet), [0]);
     }
 
     #[test]

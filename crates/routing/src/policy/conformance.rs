@@ -54,6 +54,13 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
                 router.observe(Event::Joined { worker: WorkerId(id), spec: spec(id) }, now);
             }
             8 => router.observe(Event::Drained { worker: WorkerId(chance.below(4) as u32) }, now),
+            9 if chance.below(2) == 0 => {
+                let worker = WorkerId(chance.below(4) as u32);
+                let seats = [None, Some(2)][chance.below(2)];
+                let events =
+                    [Event::Suspected { worker }, Event::Trusted { worker }, Event::Seated { worker, seats }];
+                router.observe(events[chance.below(3)].clone(), now);
+            }
             _ if open.is_empty() => {}
             kind => {
                 let place = chance.below(open.len());

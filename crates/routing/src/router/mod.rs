@@ -16,7 +16,7 @@ use self::room::Room;
 use self::survey::Survey;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
-use crate::event::{Event, Usage};
+use crate::event::{Elsewhere, Event, Usage};
 use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
@@ -123,11 +123,10 @@ impl Router {
             }
             Event::Drained { worker } => self.fleet.drain(worker),
             Event::Resumed { worker } => self.fleet.resume(worker),
-            Event::Elsewhere { worker, load } => {
-                if let Some(worker) = self.fleet.get_mut(worker) {
-                    worker.elsewhere = load;
-                }
-            }
+            Event::Suspected { worker } => self.fleet.suspect(worker, true),
+            Event::Trusted { worker } => self.fleet.suspect(worker, false),
+            Event::Seated { worker, seats } => self.fleet.seat(worker, seats),
+            Event::Elsewhere { worker, load } => self.elsewhere(worker, load),
             Event::Kv { worker, event } => self.tell(worker, &event),
             Event::FirstToken { booking } => self.first_token(booking, now),
             Event::Moved { booking, to } => self.moved(booking, to, now),
@@ -146,6 +145,11 @@ impl Router {
     /// Requests that were sent to `worker` and have not ended.
     pub fn in_flight_at(&self, worker: WorkerId) -> u32 {
         self.fleet.get(worker).map_or(0, |worker| worker.in_flight)
+    }
+
+    /// Whether one more request may be sent to `worker`, as far as its seats go.
+    pub fn has_room(&self, worker: WorkerId) -> bool {
+        self.fleet.get(worker).is_some_and(Worker::has_room)
     }
 
     /// Requests that were routed and have not ended.
@@ -186,6 +190,8 @@ impl Router {
         self.fleet.iter().map(|(id, worker)| WorkerView {
             id,
             up: worker.state == State::Up,
+            suspected: worker.suspected,
+            seats: worker.seats,
             in_flight: worker.in_flight,
             unread: worker.backlog.prompts(),
             queued: worker.backlog.total(),
@@ -200,8 +206,19 @@ impl Router {
     }
 
     fn nobody(&self) -> NoWorker {
-        let draining = self.fleet.iter().any(|(_, worker)| worker.state == State::Draining);
-        if draining { NoWorker::Draining } else { NoWorker::Unreachable }
+        let any = |state| self.fleet.iter().any(|(_, worker)| worker.state == state);
+        match (any(State::Up), any(State::Draining)) {
+            (true, _) => NoWorker::Full,
+            (false, true) => NoWorker::Draining,
+            (false, false) => NoWorker::Unreachable,
+        }
+    }
+
+    fn elsewhere(&mut self, id: WorkerId, load: Elsewhere) {
+        let Some(worker) = self.fleet.get_mut(id) else { return };
+        let had_room = worker.has_room();
+        worker.elsewhere = load;
+        self.fleet.reseated(had_room, id);
     }
 
     /// Opens a new booking and puts its work on its worker.
@@ -215,6 +232,7 @@ impl Router {
         self.decisions += 1;
         let (at, weight) = (booking.worker, self.fleet.weight(now));
         if let Some(worker) = self.fleet.get_mut(at) {
+            let had_room = worker.has_room();
             let ahead = worker.ahead(&self.pace, now);
             booking.work = Work { tokens: ahead.tokens + booking.uncached().as_f64(), ..ahead };
             worker.book(id, &booking, &self.pace, now);
@@ -228,6 +246,7 @@ impl Router {
                 }
                 None => {}
             }
+            self.fleet.reseated(had_room, at);
         }
         self.bookings.open(id, booking);
         self.drain_shadow(at);
@@ -286,7 +305,9 @@ impl Router {
             self.promises.settle(booking.worker, booking.footprint().blocks);
         }
         if let Some(worker) = self.fleet.get_mut(booking.worker) {
+            let had_room = worker.has_room();
             worker.unbook(id, &booking, now);
+            self.fleet.reseated(had_room, booking.worker);
         }
         self.fleet.bury(booking.worker);
         Some(booking)

@@ -234,8 +234,11 @@ mod tests {
         let worker = WorkerId(chance.below(4) as u32);
         let booking = BookingId(chance.below(latest as usize + 1) as u64);
         let tokens = |chance: &mut Chance| Tokens(chance.below(500) as u32);
-        match chance.below(17) {
+        match chance.below(20) {
             0 => Event::Left { worker },
+            17 => Event::Suspected { worker },
+            18 => Event::Trusted { worker },
+            19 => Event::Seated { worker, seats: [None, Some(1), Some(3)][chance.below(3)] },
             16 => Event::Resumed { worker },
             1 => Event::Drained { worker },
             2..5 => {

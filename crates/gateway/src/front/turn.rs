@@ -1,0 +1,121 @@
+//! Finds a request its place: at once if a worker has room, else in the queue, and again if the worker had none after all.
+//!
+//! Where it goes is decided when there is room and not at arrival: caches and queues have changed while it waited.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use tokio::time::Instant;
+use warmroute_openai::ApiError;
+use warmroute_routing::{Decision, NoWorker};
+
+use super::Gateway;
+use super::exchange::Exchange;
+use super::forward::{Answer, Outgoing, Target};
+use super::look::Look;
+use super::refusal::Refusal;
+use crate::core::Booking;
+use crate::queue::{Asker, Bounds, Priority};
+
+/// How urgent a request is: a whole number, higher first, from -4 to 4.
+const PRIORITY: HeaderName = HeaderName::from_static("x-warmroute-priority");
+
+/// A request is sent to the end of the queue so often because a worker that seemed to have room had none.
+const MOST_DISPLACED: usize = 3;
+
+/// A request whose body was looked at.
+pub(super) struct Asked<'a> {
+    pub look: &'a Look<'a>,
+    pub outgoing: Outgoing,
+    pub work_began: Instant,
+}
+
+impl Gateway {
+    /// The beginning of some worker's answer.
+    pub(super) async fn send(&self, asked: Asked<'_>, exchange: &mut Exchange) -> Result<Answer, Refusal> {
+        let (decision, booking) = self.decide(&asked, exchange).await?;
+        let mut target = self.place(decision, booking, exchange)?;
+        for _ in 0..MOST_DISPLACED {
+            let answer = self.forward(&asked.outgoing, target, exchange).await?;
+            if !(answer.says_full() && self.may_retry()) {
+                return Ok(answer);
+            }
+            exchange.displaced();
+            let (decision, booking) = self.decide(&asked, exchange).await?;
+            if exchange.has_tried(decision.worker) && self.core.in_flight_at(decision.worker) <= 1 {
+                // It refuses though it has nothing to do: that is not for want of room, and the client is to hear it.
+                return Ok(answer);
+            }
+            target = self.place(decision, booking, exchange)?;
+        }
+        self.forward(&asked.outgoing, target, exchange).await
+    }
+
+    /// Where it goes, as soon as some worker has room.
+    async fn decide(&self, asked: &Asked<'_>, exchange: &Exchange) -> Result<(Decision, Booking), Refusal> {
+        let decide = || self.core.route(&asked.look.request(&|| asked.look.text()), asked.work_began);
+        // Nobody overtakes those who wait.
+        if self.core.queue.waiting() == 0 {
+            match decide() {
+                Err(NoWorker::Full) => {}
+                decided => return Ok(decided?),
+            }
+        }
+        let config = self.config.now();
+        let bounds = Bounds { requests: config.queue_limit, time: config.queue_timeout_ms.duration() };
+        let asker =
+            Asker { priority: priority(&asked.outgoing.headers, &asked.outgoing.body), key: exchange.key() };
+        Ok(self.core.in_turn(asker, bounds, decide).await?)
+    }
+
+    fn place(
+        &self,
+        mut decision: Decision,
+        booking: Booking,
+        exchange: &mut Exchange,
+    ) -> Result<Target, Refusal> {
+        // It is on the list for as long as something is booked on it.
+        let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
+        let fallbacks = std::mem::take(&mut decision.fallbacks);
+        exchange.place(decision, booking, Arc::clone(&worker));
+        Ok(Target { worker, fallbacks })
+    }
+}
+
+/// What the header says, else what OpenAI's field for it does. Read only where it matters, since it costs a look at the whole body.
+fn priority(headers: &HeaderMap, body: &[u8]) -> Priority {
+    #[derive(Deserialize)]
+    struct Tier {
+        service_tier: Option<String>,
+    }
+    if let Some(level) = headers.get(PRIORITY).and_then(|value| value.to_str().ok()?.parse().ok()) {
+        return Priority::new(level);
+    }
+    let tier = serde_json::from_slice(body).ok().and_then(|Tier { service_tier }| service_tier);
+    Priority::new(match tier.as_deref() {
+        Some("priority") => 2,
+        Some("flex" | "batch") => -2,
+        _ => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_header_counts_more_than_the_tier_and_both_more_than_nothing() {
+        let with = |level: &'static str| HeaderMap::from_iter([(PRIORITY, HeaderValue::from_static(level))]);
+        let flex = br#"{"model": "m", "service_tier": "flex", "messages": []}"#;
+        assert_eq!(priority(&with("3"), flex), Priority::new(3));
+        assert_eq!(priority(&with("99"), flex), Priority::new(4));
+        assert_eq!(priority(&with("soon"), flex), Priority::new(-2));
+        assert_eq!(priority(&HeaderMap::new(), br#"{"service_tier": "priority"}"#), Priority::new(2));
+        for body in [&b"{}"[..], br#"{"service_tier": null}"#, br#"{"service_tier": 3}"#, b"{"] {
+            assert_eq!(priority(&HeaderMap::new(), body), Priority::default());
+        }
+    }
+}
