@@ -30,7 +30,7 @@ bench-decision *arguments:
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
 
-# Fuzzes one of `body_scan` and `usage_tail` until it is stopped (needs cargo-fuzz and a nightly compiler).
+# Fuzzes one of `body_scan`, `usage_tail` and `kv_events` until it is stopped (needs cargo-fuzz and a nightly compiler).
 fuzz target="body_scan" *arguments:
     cargo +nightly fuzz run {{ target }} {{ arguments }}
 
