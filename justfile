@@ -26,6 +26,10 @@ bench-index *arguments:
 bench-decision *arguments:
     cargo bench --package warmroute-routing --bench decision -- {{ arguments }}
 
+# From the bytes of KV events to the index, in the steps it takes.
+bench-ingestion *arguments:
+    cargo bench --package warmroute-routing --bench ingestion -- {{ arguments }}
+
 # The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
