@@ -31,6 +31,10 @@ bench-index *arguments:
 bench-decision *arguments:
     cargo bench --package warmroute-routing --bench decision -- {{ arguments }}
 
+# From the bytes of KV events to the index, in the steps it takes.
+bench-ingestion *arguments:
+    cargo bench --package warmroute-routing --bench ingestion -- {{ arguments }}
+
 # The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
@@ -40,7 +44,7 @@ bench-proxy *arguments:
     cargo build --profile dist --bin warmroute
     cargo run --release --manifest-path bench/proxy/Cargo.toml -- {{ arguments }}
 
-# Fuzzes one of `body_scan` and `usage_tail` until it is stopped (needs cargo-fuzz and a nightly compiler).
+# Fuzzes one of `body_scan`, `usage_tail` and `kv_events` until it is stopped (needs cargo-fuzz and a nightly compiler).
 fuzz target="body_scan" *arguments:
     cargo +nightly fuzz run {{ target }} {{ arguments }}
 

@@ -28,6 +28,7 @@ mod hash;
 pub mod pool;
 pub mod timed;
 mod units;
+pub mod wire;
 
 pub use event::{KvEvent, KvEvents};
 pub use hash::{AlreadyHashed, BlockHash, Namespace, text_chain, token_chain};
