@@ -110,6 +110,8 @@ impl<'a> Look<'a> {
             session: self.session,
             // A whole answer comes with its last token; only a stream shows when its first one did.
             tells_first_token: self.view.stream,
+            among: None,
+            by_load: false,
         }
     }
 }
