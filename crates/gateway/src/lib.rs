@@ -45,7 +45,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::config::Live;
 pub use crate::config::{
-    ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
+    AliasConfig, ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
 };
 use crate::core::Core;
 use crate::front::{Front, Gateway};
@@ -175,6 +175,7 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
         config: Arc::new(Live::new(config.clone())),
         keys: Arc::new(Gate::new(&config.all_keys()?)),
         journal: Arc::new(Journal::open(config, &core)?),
+        responses: Arc::default(),
         draining: CancellationToken::new(),
         core,
     }))

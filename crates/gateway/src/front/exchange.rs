@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 use warmroute_kv::Tokens;
-use warmroute_routing::{Decision, Usage};
+use warmroute_routing::{Decision, Usage, WorkerId};
 
 use super::Gateway;
 use super::headers;
@@ -95,6 +95,11 @@ impl Exchange {
     /// The worker it is at, as people know it.
     pub(super) fn worker_name(&self) -> &str {
         self.placed.as_ref().map_or("none", |placed| &placed.worker.name)
+    }
+
+    /// The same, as the router knows it.
+    pub(super) fn worker(&self) -> Option<WorkerId> {
+        self.placed.as_ref().map(|placed| placed.worker.id)
     }
 
     /// Workers tried so far.

@@ -31,6 +31,7 @@ pub(super) struct Outgoing {
     pub worker: Arc<Worker>,
     /// Who gets it next if that fails, best first.
     pub fallbacks: Vec<WorkerId>,
+    pub method: Method,
     pub path: PathAndQuery,
     pub headers: HeaderMap,
     /// Shared by all attempts, never copied.
@@ -108,7 +109,7 @@ impl Gateway {
     async fn attempt(&self, worker: &Worker, outgoing: &Outgoing) -> Result<Answer, Failure> {
         let headers = worker.authorized(&outgoing.headers);
         let outbound = Outbound {
-            method: Method::POST,
+            method: outgoing.method.clone(),
             authority: worker.authority(),
             path: &outgoing.path,
             headers: &headers,

@@ -145,7 +145,7 @@ impl Checker {
             tokio::join!(self.fetch(worker, "/metrics"), self.fetch(worker, "/v1/models"));
         let description = Description::read(metrics.as_ref(), models.as_ref());
         let capacity = description.capacity;
-        worker.describe(description);
+        self.fleet.described(worker, description);
         let spec = WorkerSpec { capacity, publishes: Publishes::Nothing };
         self.core.observe(Event::Joined { worker: worker.id, spec });
         // Looked at after the join: whoever drains it sets the flag first and then tells the router, so one of us comes last.

@@ -4,6 +4,7 @@
 //! has one checker task ([`health`]), which ends with it. Only a worker's own checker changes its health, so `Joined` and `Left` reach
 //! the router in order; the front may only cast doubt on a worker, which its checker acts on at once.
 
+pub(crate) mod catalogue;
 pub(crate) mod describe;
 pub(crate) mod discovery;
 mod fleet;
