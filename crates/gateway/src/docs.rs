@@ -13,6 +13,17 @@ pub(crate) fn check(name: &str, wanted: &str) {
     );
 }
 
+/// The same for the part of a page between `<!-- name -->` and `<!-- end -->`.
+pub(crate) fn check_part(page: &str, name: &str, wanted: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let begin = format!("<!-- {name} -->\n");
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("docs/{page} has no part {name}"));
+    let (_, after) =
+        rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("{name} in docs/{page} has no end"));
+    check(page, &format!("{before}{begin}{wanted}<!-- end -->{after}"));
+}
+
 /// The text of every source file below a folder.
 fn sources(folder: &std::path::Path, all: &mut String) {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -46,7 +46,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::config::Live;
 pub use crate::config::{
-    ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
+    AliasConfig, ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
 };
 use crate::core::Core;
 use crate::front::{Budget, Front, Gateway};
@@ -193,6 +193,7 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
         keys: Arc::new(Gate::new(&config.all_keys()?)),
         journal: Arc::new(Journal::open(config, &core)?),
         budget: Arc::new(Budget::new(Instant::now())),
+        responses: Arc::default(),
         draining: CancellationToken::new(),
         core,
     }))

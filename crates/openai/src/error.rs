@@ -110,15 +110,26 @@ impl ApiError {
 
     /// 404: no worker serves this model.
     pub fn model_not_found<S: AsRef<str>>(name: &str, known: &[S]) -> Self {
-        let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+        Self::model_not_found_but(name, known, None)
+    }
+
+    /// The same where one of the `known` names is so near that it may have been meant.
+    pub fn model_not_found_but<S: AsRef<str>>(name: &str, known: &[S], nearest: Option<&str>) -> Self {
+        let meant = nearest.map(|nearest| format!("did you mean '{nearest}'? ")).unwrap_or_default();
         let hint = if known.is_empty() {
             "no model is being served yet; ask GET /v1/models".to_owned()
         } else {
-            format!("this server has {}", known.join(", "))
+            format!("{meant}this server has {}", listed(known))
         };
         Self::new(404, INVALID_REQUEST, format!("the model '{name}' does not exist; hint: {hint}"))
             .with_param("model")
             .with_code("model_not_found")
+    }
+
+    /// 400: several models are served, and the request names none.
+    pub fn model_required<S: AsRef<str>>(known: &[S]) -> Self {
+        let message = format!("the request names no model; hint: send 'model' with one of {}", listed(known));
+        Self::invalid_request(message).with_param("model").with_code("model_required")
     }
 
     /// 404: nothing lives at this path.
@@ -133,6 +144,14 @@ impl ApiError {
     pub fn method_not_allowed(method: &str, path: &str, allowed: &str) -> Self {
         Self::new(405, INVALID_REQUEST, format!("{path} does not take {method}; hint: use {allowed}"))
             .with_code("method_not_allowed")
+    }
+
+    /// 501: the client wants to speak another protocol on this connection.
+    pub fn upgrade_unsupported(protocol: &str) -> Self {
+        let message = format!(
+            "connections cannot be upgraded to {protocol} here; hint: use HTTP with server-sent events, or ask a worker directly"
+        );
+        Self::new(501, INVALID_REQUEST, message).with_code("upgrade_unsupported")
     }
 
     /// 413: the body is larger than the server takes.
@@ -204,6 +223,15 @@ impl ApiError {
     }
 }
 
+/// Names in one message; the rest is in the list of models.
+const MOST_NAMES: usize = 20;
+
+fn listed<S: AsRef<str>>(known: &[S]) -> String {
+    let names: Vec<&str> = known.iter().take(MOST_NAMES).map(AsRef::as_ref).collect();
+    let rest = if known.len() > MOST_NAMES { ", and others: ask GET /v1/models" } else { "" };
+    format!("{}{rest}", names.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +243,8 @@ mod tests {
             ApiError::invalid_json("EOF at line 1 column 3"),
             ApiError::context_length_exceeded(2000, 0, 1024),
             ApiError::model_not_found::<&str>("x", &[]),
+            ApiError::model_required(&["a", "b"]),
+            ApiError::upgrade_unsupported("websocket"),
             ApiError::not_found("/v2"),
             ApiError::method_not_allowed("GET", "/v1/completions", "POST"),
             ApiError::payload_too_large(10),

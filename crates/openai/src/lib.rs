@@ -26,18 +26,26 @@
 mod answer;
 mod error;
 mod fields;
+mod opening;
 mod options;
 pub mod request;
 pub mod response;
 mod scan;
+mod shape;
+mod splice;
 pub mod sse;
+mod strip;
 mod tail;
 mod view;
 
 pub use answer::AnswerHead;
 pub use error::ApiError;
+pub use opening::Opening;
+pub use shape::ErrorShape;
+pub use splice::{Splice, model_of, model_of_form};
+pub use strip::UsageStrip;
 pub use tail::{KEPT_BYTES, UsageTail};
-pub use view::{RequestView, TEXT_START_CHARS};
+pub use view::{PromptKeys, RequestView, TEXT_START_CHARS};
 
 /// Serialises one of this crate's own types.
 fn to_json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 
+use crate::Opening;
 use crate::response::Usage;
 use crate::scan;
 
@@ -58,14 +59,34 @@ impl UsageTail {
     }
 }
 
+impl UsageTail {
+    /// The same for an answer that began so: what its last usage leaves out is taken from its first.
+    pub fn usage_after(&self, opening: &Opening) -> Option<Usage> {
+        let first = opening.usage().and_then(|value| serde_json::from_slice::<AnyUsage>(value).ok());
+        let last = find_last_key(&self.end).and_then(|at| any_usage(&self.end[at + KEY.len()..]));
+        let whole = match (last, first) {
+            (Some(last), Some(first)) if last.tells_of_answer_only() => {
+                let AnyUsage { output_tokens, .. } = last;
+                AnyUsage { output_tokens, ..first }.into_usage()
+            }
+            _ => None,
+        };
+        whole.or_else(|| self.usage())
+    }
+}
+
 fn find_last_key(text: &[u8]) -> Option<usize> {
     memchr::memmem::rfind(text, KEY)
 }
 
 /// `rest` follows the key; `None` for `"usage": null` and for what merely looks like a key.
 fn usage_after(rest: &[u8]) -> Option<Usage> {
+    any_usage(rest)?.into_usage()
+}
+
+fn any_usage(rest: &[u8]) -> Option<AnyUsage> {
     let value = scan::leading_value(rest.trim_ascii_start().strip_prefix(b":")?).ok()?;
-    serde_json::from_slice::<AnyUsage>(value).ok()?.into_usage()
+    serde_json::from_slice(value).ok()
 }
 
 /// The spellings of all APIs side by side.
@@ -87,6 +108,10 @@ struct CachedTokens {
 }
 
 impl AnyUsage {
+    fn tells_of_answer_only(&self) -> bool {
+        self.prompt_tokens.is_none() && self.input_tokens.is_none()
+    }
+
     fn into_usage(self) -> Option<Usage> {
         let completion = self.completion_tokens.or(self.output_tokens).unwrap_or(0);
         let details = self.prompt_tokens_details.or(self.input_tokens_details);

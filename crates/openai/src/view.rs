@@ -15,6 +15,28 @@ pub const TEXT_START_CHARS: usize = 256;
 /// Longest JSON spelling of one character in bytes: two `\uXXXX` of a surrogate pair.
 const LONGEST_ESCAPE: usize = 12;
 
+/// Where an API keeps its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptKeys {
+    /// What stands before the prompt if it is there: a system prompt that is no message.
+    pub lead: Option<&'static str>,
+    /// The prompt.
+    pub prompt: &'static str,
+    /// Whether there is no request without it.
+    pub required: bool,
+}
+
+impl PromptKeys {
+    /// `/v1/chat/completions`
+    pub const CHAT: Self = Self { lead: None, prompt: "messages", required: true };
+    /// `/v1/completions`
+    pub const COMPLETION: Self = Self { lead: None, prompt: "prompt", required: true };
+    /// `/v1/responses`, which may go on from an earlier response instead
+    pub const RESPONSES: Self = Self { lead: Some("instructions"), prompt: "input", required: false };
+    /// `/v1/messages`
+    pub const MESSAGES: Self = Self { lead: Some("system"), prompt: "messages", required: true };
+}
+
 /// What the gateway looks at in a request body.
 ///
 /// ```
@@ -31,11 +53,17 @@ const LONGEST_ESCAPE: usize = 12;
 pub struct RequestView<'a> {
     /// The model asked for.
     pub model: Option<Cow<'a, str>>,
+    /// The same as it stands in the body.
+    pub model_value: Option<&'a [u8]>,
     /// Whether the answer is to be a stream.
     pub stream: bool,
     /// Whether the stream is to end in a usage chunk.
     pub include_usage: bool,
-    /// `max_completion_tokens`, else `max_tokens`, where it is a whole number; the worker judges anything else.
+    /// `stream_options` as it stands in the body, null included.
+    pub stream_options: Option<&'a [u8]>,
+    /// The response that this one goes on from.
+    pub previous_response_id: Option<Cow<'a, str>>,
+    /// `max_completion_tokens`, else `max_tokens`, else `max_output_tokens`, where it is a whole number; the worker judges anything else.
     pub max_tokens: Option<u32>,
     /// `cache_salt`: requests with different salts share no cache.
     pub cache_salt: Option<Cow<'a, str>>,
@@ -47,42 +75,48 @@ pub struct RequestView<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Raw value of `tools`, which most chat templates put before the messages; `None` if missing or null.
     pub tools: Option<&'a [u8]>,
-    /// Raw value of `messages` or `prompt`.
+    /// Raw value of what comes before the prompt; `None` if the API has no such thing, or it is missing or null.
+    pub lead: Option<&'a [u8]>,
+    /// Raw value of `messages` or `prompt`; empty where it is missing and may be.
     pub prompt: &'a [u8],
 }
 
 impl<'a> RequestView<'a> {
     /// Views the body of `/v1/chat/completions`.
     pub fn of_chat(body: &'a [u8]) -> Result<Self, ApiError> {
-        Self::of(body, "messages")
+        Self::of(body, PromptKeys::CHAT)
     }
 
     /// Views the body of `/v1/completions`.
     pub fn of_completion(body: &'a [u8]) -> Result<Self, ApiError> {
-        Self::of(body, "prompt")
+        Self::of(body, PromptKeys::COMPLETION)
     }
 
-    fn of(body: &'a [u8], prompt_key: &'static str) -> Result<Self, ApiError> {
-        let raw = RawFields::find(body, prompt_key).map_err(|error| invalid_json(body, error))?;
-        let Some(prompt) = raw.prompt else {
-            let hint = format_args!("send the prompt as '{prompt_key}'");
-            return Err(ApiError::invalid_param(prompt_key, "is missing", hint));
-        };
+    /// Views the body of the API that keeps its prompt there.
+    pub fn of(body: &'a [u8], keys: PromptKeys) -> Result<Self, ApiError> {
+        let raw = RawFields::find(body, keys).map_err(|error| invalid_json(body, error))?;
+        if raw.prompt.is_none() && keys.required {
+            let hint = format_args!("send the prompt as '{}'", keys.prompt);
+            return Err(ApiError::invalid_param(keys.prompt, "is missing", hint));
+        }
         let include_usage = raw.stream_options.is_some_and(asks_for_usage);
         Ok(Self {
             model: raw.model.map(|value| string("model", value)).transpose()?,
             stream: raw.stream == Some(b"true"),
+            model_value: raw.model,
             include_usage,
-            max_tokens: raw
-                .max_completion_tokens
-                .and_then(whole_number)
-                .or(raw.max_tokens.and_then(whole_number)),
+            stream_options: raw.stream_options,
+            previous_response_id: raw.previous_response_id.and_then(text),
+            max_tokens: [raw.max_completion_tokens, raw.max_tokens, raw.max_output_tokens]
+                .into_iter()
+                .find_map(|value| value.and_then(whole_number)),
             cache_salt: raw.cache_salt.map(|value| string("cache_salt", value)).transpose()?,
             session_id: raw.session_id.and_then(text),
             prompt_cache_key: raw.prompt_cache_key.and_then(text),
             user: raw.user.and_then(text),
             tools: raw.tools,
-            prompt,
+            lead: raw.lead,
+            prompt: raw.prompt.unwrap_or_default(),
         })
     }
 
@@ -91,10 +125,8 @@ impl<'a> RequestView<'a> {
     /// A prompt of token ids has no text; the start of its JSON stands in, which is as good a key. Costs time in
     /// proportion to the first messages, so ask only if the policy looks at text.
     pub fn text_start(&self) -> Cow<'a, str> {
-        match first_text(self.prompt) {
-            Some(escaped) => unescape_start(escaped),
-            None => unescape_start(self.prompt),
-        }
+        let text = self.lead.and_then(first_text).or_else(|| first_text(self.prompt));
+        unescape_start(text.unwrap_or(self.prompt))
     }
 }
 
@@ -106,32 +138,42 @@ struct RawFields<'a> {
     stream_options: Option<&'a [u8]>,
     max_tokens: Option<&'a [u8]>,
     max_completion_tokens: Option<&'a [u8]>,
+    max_output_tokens: Option<&'a [u8]>,
+    previous_response_id: Option<&'a [u8]>,
     cache_salt: Option<&'a [u8]>,
     session_id: Option<&'a [u8]>,
     prompt_cache_key: Option<&'a [u8]>,
     user: Option<&'a [u8]>,
     tools: Option<&'a [u8]>,
+    lead: Option<&'a [u8]>,
     prompt: Option<&'a [u8]>,
 }
 
 impl<'a> RawFields<'a> {
-    fn find(body: &'a [u8], prompt_key: &str) -> Result<Self, ScanError> {
+    fn find(body: &'a [u8], keys: PromptKeys) -> Result<Self, ScanError> {
         let mut found = Self::default();
+        let (lead, prompt) = (keys.lead.map(str::as_bytes), keys.prompt.as_bytes());
         for member in scan::members(body) {
             let (key, value) = member?;
             let key = unescape_key(key);
             let field = match key.as_ref() {
                 b"model" => &mut found.model,
                 b"stream" => &mut found.stream,
-                b"stream_options" => &mut found.stream_options,
+                b"stream_options" => {
+                    found.stream_options = Some(value);
+                    continue;
+                }
                 b"max_tokens" => &mut found.max_tokens,
                 b"max_completion_tokens" => &mut found.max_completion_tokens,
+                b"max_output_tokens" => &mut found.max_output_tokens,
+                b"previous_response_id" => &mut found.previous_response_id,
                 b"cache_salt" => &mut found.cache_salt,
                 b"session_id" => &mut found.session_id,
                 b"prompt_cache_key" => &mut found.prompt_cache_key,
                 b"user" => &mut found.user,
                 b"tools" => &mut found.tools,
-                key if key == prompt_key.as_bytes() => &mut found.prompt,
+                key if key == prompt => &mut found.prompt,
+                key if Some(key) == lead => &mut found.lead,
                 _ => continue,
             };
             *field = (value != b"null").then_some(value);
@@ -141,7 +183,7 @@ impl<'a> RawFields<'a> {
 }
 
 /// Keys are hardly ever escaped; one that is must still be found, or the worker would see what we did not.
-fn unescape_key(escaped: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn unescape_key(escaped: &[u8]) -> Cow<'_, [u8]> {
     if !escaped.contains(&b'\\') {
         return Cow::Borrowed(escaped);
     }
@@ -161,7 +203,7 @@ fn string<'a>(name: &str, value: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
 }
 
 /// The text of a string; nothing if the value is none.
-fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     let escaped = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if escaped.contains(&b'\\') {
         return unescape(escaped).map(Cow::Owned);

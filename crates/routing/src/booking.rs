@@ -38,6 +38,8 @@ pub(crate) struct Booking {
     pub(crate) waiting: bool,
     /// Whether others count on its worker holding the prompt soon.
     pub(crate) promised: bool,
+    /// Whether no cache can hold anything of it.
+    pub(crate) by_load: bool,
     /// The prompt's length in bytes, where that is what the driver counts.
     pub(crate) bytes: Option<usize>,
     /// Tokens in one of its blocks, by the estimate of the time.
@@ -61,6 +63,7 @@ impl Booking {
             tells: request.tells_first_token,
             waiting: true,
             promised: false,
+            by_load: request.by_load,
             bytes: (request.unit == Unit::Bytes).then_some(request.prompt),
             block_tokens: request.block as f64 * scale.tokens_per(request.unit),
             root: request.root,

@@ -44,6 +44,12 @@ pub struct Request<'a> {
     pub session: Option<u64>,
     /// Whether the driver will tell of its first token, as it can where the answer is streamed.
     pub tells_first_token: bool,
+    /// The only workers that may take it, in order of their ids: those that serve its model, or the one that keeps its state. `None`
+    /// is everybody.
+    pub among: Option<&'a [WorkerId]>,
+    /// Nothing of it can be in a cache: whoever has the fewest requests takes it, whatever the policy, and nothing is learned from it of
+    /// prompts and answers.
+    pub by_load: bool,
 }
 
 impl<'a> Request<'a> {
@@ -60,6 +66,8 @@ impl<'a> Request<'a> {
             text: Text::Known(""),
             session: None,
             tells_first_token: true,
+            among: None,
+            by_load: false,
         }
     }
 }
@@ -126,7 +134,7 @@ pub struct Fate {
 /// What decided for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// It was the only one.
+    /// It was the only one that could take it.
     Only,
     /// It holds more of the prompt than any that had less to do.
     Prefix,

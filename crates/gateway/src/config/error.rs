@@ -63,6 +63,12 @@ pub enum ConfigError {
         /// The address.
         url: WorkerUrl,
     },
+    /// A name that would mean two things.
+    #[error("the alias `{name}` is listed twice; hint: remove one of the two")]
+    DuplicateAlias {
+        /// The name.
+        name: String,
+    },
     /// The admin API where everybody can reach it, and nobody need show a key.
     #[error(
         "admin_listen is {address}, which others can reach, and no key is an admin's; hint: listen on 127.0.0.1, or add a key with `admin` to keys_file"

@@ -3,6 +3,7 @@
 use toml::de::Error;
 use warmroute_routing::policy::nearest;
 
+use super::alias::ALIAS_KEYS;
 use super::error::BadFile;
 use super::worker::WORKER_KEYS;
 use super::{GatewayConfig, SETTINGS};
@@ -30,11 +31,14 @@ fn explain(text: &str, error: &Error) -> BadFile {
     let message = error.message().lines().next().unwrap_or_default();
     // serde says this of a key, and lists everything that it could be; the list has a page of its own.
     if let Some(unknown) = quoted(message, "unknown field `") {
-        let in_worker = message.contains("`url`");
-        return bad(format!("there is no setting `{unknown}`"), hint(unknown, in_worker));
+        let in_table = [&WORKER_KEYS[..], &ALIAS_KEYS[..]]
+            .into_iter()
+            .find(|keys| keys.iter().all(|key| message.contains(&format!("`{key}`"))));
+        return bad(format!("there is no setting `{unknown}`"), hint(unknown, in_table));
     }
     if let Some(missing) = quoted(message, "missing field `") {
-        return bad(format!("`{missing}` is missing"), format!("add {missing} = \"http://127.0.0.1:8001\""));
+        let example = if missing == "url" { "http://127.0.0.1:8001" } else { "..." };
+        return bad(format!("`{missing}` is missing"), format!("add {missing} = \"{example}\""));
     }
     let key = content.split(['=', ' ']).next().unwrap_or_default();
     let about = SETTINGS.iter().find(|setting| setting.name == key).map(|setting| setting.about.trim());
@@ -45,18 +49,19 @@ fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
     message.strip_prefix(before)?.split('`').next()
 }
 
-fn hint(unknown: &str, in_worker: bool) -> String {
-    let settings = SETTINGS.iter().map(|setting| setting.name).chain(["workers"]);
-    let found = match in_worker {
-        true => nearest(unknown, WORKER_KEYS),
-        false => nearest(unknown, settings),
+/// `in_table` are the keys of the table it stands in, if it is in one.
+fn hint(unknown: &str, in_table: Option<&[&'static str]>) -> String {
+    let settings = SETTINGS.iter().map(|setting| setting.name).chain(["workers", "aliases"]);
+    let found = match in_table {
+        Some(keys) => nearest(unknown, keys.iter().copied()),
+        None => nearest(unknown, settings),
     };
     found.map_or_else(|| ALL_SETTINGS.to_owned(), |name| format!("did you mean `{name}`?"))
 }
 
 /// The same for a name from elsewhere.
 pub(super) fn hint_for(unknown: &str) -> String {
-    hint(unknown, false)
+    hint(unknown, None)
 }
 
 #[cfg(test)]
@@ -83,6 +88,8 @@ mod tests {
                 "there is no setting `ulr`; hint: did you mean `url`?",
             ),
             ("[[workers]]\napi_key = \"k\"", 1, "`url` is missing; hint: add url = \"http://"),
+            ("[[aliases]]\nnane = \"x\"", 2, "there is no setting `nane`; hint: did you mean `name`?"),
+            ("[[aliases]]\nname = \"x\"", 1, "`model` is missing; hint: add model = "),
             ("zebra = 1", 1, "hint: docs/settings.md and"),
             ("policy = \"cache_awre\"", 1, "there is no policy 'cache_awre'"),
             ("policy = \"cache_awre\"", 1, "did you mean cache_aware?"),

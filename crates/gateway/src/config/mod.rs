@@ -5,6 +5,7 @@
 //! (unknown keys refused); the command line walks [`SETTINGS`] for its flags and lays them over the file with [`GatewayConfig::set`], so
 //! flags win and a setting cannot exist in one place and be missing in the other.
 
+pub(crate) mod alias;
 mod discover;
 mod error;
 mod file;
@@ -23,6 +24,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use warmroute_routing::policy::PolicyConfig;
 
+pub use self::alias::AliasConfig;
 pub use self::discover::{BadSource, SourceConfig, Sources};
 pub use self::error::{BadFile, ConfigError};
 pub(crate) use self::live::Live;
@@ -73,6 +75,8 @@ macro_rules! settings {
         pub struct GatewayConfig {
             /// The workers behind the gateway, `[[workers]]` in the file.
             pub workers: Vec<WorkerConfig>,
+            /// Other names for models, `[[aliases]]` in the file.
+            pub aliases: Vec<AliasConfig>,
             /// Keys that clients must show, beside those of `keys_file`; from the environment only, since flags show in process lists.
             #[serde(skip)]
             pub keys: Keys,
@@ -81,7 +85,7 @@ macro_rules! settings {
 
         impl Default for GatewayConfig {
             fn default() -> Self {
-                Self { workers: Vec::new(), keys: Keys::default(), $($($name: $default,)+)+ }
+                Self { workers: Vec::new(), aliases: Vec::new(), keys: Keys::default(), $($($name: $default,)+)+ }
             }
         }
 
@@ -147,6 +151,12 @@ settings! {
         /// Bytes of memory for what the router believes that workers' caches hold, a hard bound; 256 MiB are 700,000 blocks, the caches of a
         /// hundred GPUs. Less of it costs hits, and nothing else.
         router_bytes: usize = 256 * 1024 * 1024, restart;
+        /// Ask workers for usage at the end of every stream, which tells what their caches really held; clients that did not ask for it do not
+        /// see it. Off, since it changes bodies, if only by a splice.
+        include_usage: bool = false;
+        /// Pass requests for paths that are not known here on to some worker; off answers them with 404. Whoever may ask the gateway may then
+        /// ask a worker for anything it serves.
+        other_paths: bool = true;
     }
     "Workers" {
         /// Where workers are looked for beside those that are listed: file:PATH, dns://HOST:PORT or srv://NAME, separated by commas, or off.
@@ -217,7 +227,7 @@ settings! {
 impl PartialEq for GatewayConfig {
     fn eq(&self, other: &Self) -> bool {
         let alike = |setting: &Setting| (setting.value)(self) == (setting.value)(other);
-        self.workers == other.workers && SETTINGS.iter().all(alike)
+        self.workers == other.workers && self.aliases == other.aliases && SETTINGS.iter().all(alike)
     }
 }
 
@@ -266,6 +276,11 @@ impl GatewayConfig {
         for (index, worker) in self.workers.iter().enumerate() {
             if self.workers[..index].iter().any(|earlier| earlier.url == worker.url) {
                 return Err(ConfigError::DuplicateWorker { url: worker.url.clone() });
+            }
+        }
+        for (index, AliasConfig { name, .. }) in self.aliases.iter().enumerate() {
+            if self.aliases[..index].iter().any(|earlier| earlier.name == *name) {
+                return Err(ConfigError::DuplicateAlias { name: name.clone() });
             }
         }
         let bounds = [

@@ -23,6 +23,14 @@ Workers are listed as tables in the file, `WARMROUTE_WORKERS` or `--worker` (bot
 url = \"http://10.0.0.1:8000\"
 api_key = \"env:WORKER_KEY\"   # optional: sent to this worker instead of what the client sent
 ```
+
+Other names for models are tables too, in the file only:
+
+```toml
+[[aliases]]
+name = \"gpt-4o\"                # what clients ask for
+model = \"Qwen/Qwen3-8B\"        # what workers are asked for: the name in the body is replaced, and nothing else
+```
 ";
 
 fn page() -> String {

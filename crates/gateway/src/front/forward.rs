@@ -26,11 +26,17 @@ use super::budget;
 use super::exchange::Exchange;
 use super::refusal::{self, Refusal};
 use crate::config::Millis;
+use crate::sources::catalogue::Among;
 use crate::sources::{Attempt, Circuit, Outcome, State, Worker};
 use crate::upstream::{Incoming, Outbound, UpstreamError};
 
 /// A request on its way out.
 pub(super) struct Outgoing {
+    /// Who may get it, if not everybody.
+    pub among: Among,
+    /// Whether a worker that may have begun with it is no reason not to ask another: what models are asked changes nothing.
+    pub repeatable: bool,
+    pub method: Method,
     pub path: PathAndQuery,
     pub headers: HeaderMap,
     /// Shared by all attempts, never copied.
@@ -78,15 +84,16 @@ enum Failure {
 type Tried = Result<Answer, Failure>;
 
 /// Why another worker should be asked, if it should.
-fn cause_to_retry(tried: &Tried) -> Option<&'static str> {
+fn cause_to_retry(tried: &Tried, repeatable: bool) -> Option<&'static str> {
     Some(match tried {
+        Err(Failure::Unreachable(_)) => "unreachable",
+        _ if !repeatable => return None,
         Ok(answer) => match answer.head.status.as_u16() {
             500 => "failed",
             502..=504 => "unavailable",
             429 => "full",
             _ => return None,
         },
-        Err(Failure::Unreachable(_)) => "unreachable",
         Err(Failure::Broken(_)) => "broken",
         Err(Failure::Stalled) => "stalled",
         Err(Failure::Silent) => "silent",
@@ -125,12 +132,12 @@ impl Gateway {
             let attempt = Attempt::begin(&self.core, &worker);
             let tried = self.attempt(&worker, outgoing, exchange, fresh).await;
             attempt.ended(outcome(&tried));
-            let Some(cause) = cause_to_retry(&tried) else {
+            let Some(cause) = cause_to_retry(&tried, outgoing.repeatable) else {
                 return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
             };
             self.learn(&worker, &tried);
             let next = match exchange.attempts() < config.max_attempts {
-                true => self.next(&fallbacks, exchange, &tried),
+                true => self.next(outgoing, &fallbacks, exchange, &tried),
                 false => None,
             };
             let Some(next) = next.filter(|_| self.may_retry()) else {
@@ -157,9 +164,19 @@ impl Gateway {
     }
 
     /// Whom to ask next.
-    fn next(&self, fallbacks: &[WorkerId], exchange: &Exchange, tried: &Tried) -> Option<Arc<Worker>> {
+    fn next(
+        &self,
+        outgoing: &Outgoing,
+        fallbacks: &[WorkerId],
+        exchange: &Exchange,
+        tried: &Tried,
+    ) -> Option<Arc<Worker>> {
+        let may = |worker: WorkerId| outgoing.among.as_ref().is_none_or(|among| among.contains(&worker));
         let fit = |worker: &Arc<Worker>| {
-            worker.state() == State::Up && !exchange.has_tried(worker.id) && self.core.has_room(worker.id)
+            worker.state() == State::Up
+                && may(worker.id)
+                && !exchange.has_tried(worker.id)
+                && self.core.has_room(worker.id)
         };
         let mut named = fallbacks.iter().filter_map(|id| self.fleet.worker(*id));
         // The breakers keep some workers out of decisions, and health checks may have brought some back since: good enough now.
@@ -188,7 +205,7 @@ impl Gateway {
     async fn attempt(&self, worker: &Worker, outgoing: &Outgoing, exchange: &Exchange, fresh: bool) -> Tried {
         let headers = worker.authorized(&outgoing.headers);
         let outbound = Outbound {
-            method: Method::POST,
+            method: outgoing.method.clone(),
             authority: worker.authority(),
             path: &outgoing.path,
             headers: &headers,

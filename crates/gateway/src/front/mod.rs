@@ -1,8 +1,8 @@
 //! Who asks: the HTTP surface.
 //!
-//! A completion request passes through here in the order of the modules: [`intake`] reads its body once, [`look`] finds in it what
-//! the router needs, [`forward`] sends the very same bytes to one worker after another until one begins to answer, [`relay`]
-//! passes the answer on piece by piece. [`exchange`] keeps the accounts of all that and closes them however it ends.
+//! [`surfaces`] lists what is passed on to workers; the rest is [`pages`]. A request passes through here in this order: [`intake`] reads
+//! its body once, [`look`] finds in it what the router needs and [`models`] who serves its model, [`turn`] finds it a place, [`forward`] sends the
+//! very same bytes to one worker after another until one begins to answer, [`relay`] passes the answer on piece by piece. [`exchange`] keeps the accounts of all that and closes them however it ends.
 //!
 //! Everything a client may drop is one future or one body: hyper drops it when the client goes away, which closes the connection to
 //! the worker and ends the booking. Nothing of a request runs in a task of its own.
@@ -11,26 +11,28 @@ mod budget;
 mod exchange;
 mod forward;
 mod headers;
+mod hearing;
 mod intake;
 mod look;
+mod models;
 mod outflow;
+mod pages;
 pub(crate) mod refusal;
 mod relay;
+mod responses;
 mod session;
 pub(crate) mod status;
+pub(crate) mod surfaces;
+mod through;
 mod turn;
-
-pub(crate) use self::budget::Budget;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get};
-use http::header::CONNECTION;
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::body::Incoming;
@@ -38,20 +40,27 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use warmroute_openai::ApiError;
+use warmroute_openai::{ApiError, Splice};
 use warmroute_routing::Explanation;
 
+pub(crate) use self::budget::Budget;
 use self::exchange::Exchange;
 use self::forward::{Answer, Outgoing};
-use self::look::Surface;
+use self::hearing::Hearing;
+use self::intake::{Limits, Taken};
+use self::look::{Asked, Look};
+use self::models::Served;
 use self::outflow::Outflow;
 use self::refusal::Refusal;
-use self::turn::Asked;
-use crate::config::Live;
+pub(crate) use self::responses::Responses;
+use self::surfaces::{Route, Surface};
+use self::turn::Pending;
+use crate::config::{GatewayConfig, Live};
 use crate::core::Core;
 use crate::journal::Journal;
 use crate::keys::Gate;
-use crate::sources::Fleet;
+use crate::sources::catalogue::Among;
+use crate::sources::{Fleet, State};
 use crate::upstream::Upstream;
 
 /// What every request needs.
@@ -64,6 +73,7 @@ pub(crate) struct Gateway {
     pub keys: Arc<Gate>,
     pub journal: Arc<Journal>,
     pub budget: Arc<Budget>,
+    pub responses: Arc<Responses>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,
 }
@@ -72,15 +82,15 @@ pub(crate) struct Gateway {
 #[derive(Clone)]
 pub(crate) struct Front {
     gateway: Arc<Gateway>,
-    /// Everything but completions: what is asked once a second may cost what a router of paths costs.
-    others: TowerToHyperService<Router>,
+    /// Everything that no worker is asked: what is asked once a second may cost what a router of paths costs.
+    pages: TowerToHyperService<Router>,
 }
 
 impl Front {
     /// A front of this gateway, with connections to workers of its own.
     pub(crate) fn new(gateway: &Gateway) -> Self {
         let gateway = Arc::new(Gateway { upstream: Upstream::new(&gateway.config.now()), ..gateway.clone() });
-        Self { others: TowerToHyperService::new(routes(&gateway)), gateway }
+        Self { pages: TowerToHyperService::new(pages::routes(&gateway)), gateway }
     }
 
     /// The answer to one request. Dropping the future drops what the request had begun.
@@ -97,98 +107,106 @@ impl Front {
     }
 
     async fn answer_one(self, request: http::Request<Incoming>) -> http::Response<Outflow> {
-        match Surface::at(request.uri().path()) {
-            Some(surface) if request.method() == Method::POST => {
-                complete(self.gateway, surface, request).await
-            }
-            _ => {
-                let Ok(response) =
-                    self.others.call(request).await.map_err(|never: Infallible| match never {});
+        match self.gateway.surface(request.method(), request.uri().path()) {
+            Some(surface) => pass_on(self.gateway, surface, request).await,
+            None => {
+                let Ok(response) = self.pages.call(request).await.map_err(|never: Infallible| match never {});
                 response.map(Outflow::Whole)
             }
         }
     }
 }
 
-/// The routes of the gateway, but for the completions themselves.
-fn routes(gateway: &Arc<Gateway>) -> Router {
-    let shown = |show: fn(&Gateway) -> Response| -> MethodRouter {
-        let gateway = Arc::clone(gateway);
-        // Clients are to see OpenAI's error shape whatever they do wrong, so the fallback is ours too.
-        get(move || std::future::ready(show(&gateway))).fallback(|request| refuse_method(request, "GET"))
-    };
-    let models = {
-        let gateway = Arc::clone(gateway);
-        get(move |headers: HeaderMap| std::future::ready(known_models(&gateway, &headers)))
-            .fallback(|request| refuse_method(request, "GET"))
-    };
-    let completions = || any(|request| refuse_method(request, "POST"));
-    Surface::ALL
-        .iter()
-        .fold(Router::new(), |router, surface| router.route(surface.path(), completions()))
-        .route("/v1/models", models)
-        .route("/health", shown(status::health))
-        .route("/livez", shown(status::live))
-        .route("/readyz", shown(status::ready))
-        .route("/metrics", shown(status::metrics))
-        .fallback(|request: Request| async move {
-            Refusal::from(ApiError::not_found(request.uri().path())).into_response()
-        })
-}
-
-/// The models, for whoever may ask them anything.
-fn known_models(gateway: &Gateway, headers: &HeaderMap) -> Response {
-    match gateway.keys.admit(headers) {
-        Ok(_) => status::models(gateway),
-        Err(limited) => Refusal::from(limited).into_response(),
-    }
-}
-
-async fn refuse_method(request: Request, allowed: &'static str) -> Response {
-    let error = ApiError::method_not_allowed(request.method().as_str(), request.uri().path(), allowed);
-    Refusal::from(error).into_response()
-}
-
-/// One completion request. If the client goes away this future is dropped, and with it the attempt and the booking.
-async fn complete(
+/// One request for a worker. If the client goes away this future is dropped, and with it the attempt and the booking.
+async fn pass_on(
     gateway: Arc<Gateway>,
-    surface: Surface,
+    surface: &'static Surface,
     mut request: http::Request<Incoming>,
 ) -> http::Response<Outflow> {
     let id = headers::request_id(request.headers());
     let mut exchange = Exchange::new(&gateway, &id, request.method(), request.uri().path());
     request.headers_mut().insert(headers::REQUEST_ID, id.clone());
     let mut response = match gateway.answer(surface, request, &mut exchange).await {
-        Ok(answer) => relay::respond(answer, exchange, gateway.config.now().idle_timeout_ms.duration())
-            .map(Outflow::Relayed),
-        Err(refusal) => exchange.refused(refusal).map(Outflow::Whole),
+        Ok((answer, hearing)) => {
+            relay::respond(answer, hearing, exchange, gateway.config.now().idle_timeout_ms.duration())
+                .map(Outflow::Relayed)
+        }
+        Err(refusal) => exchange.refused(refusal.shaped(surface.errors)).map(Outflow::Whole),
     };
     response.headers_mut().insert(headers::REQUEST_ID, id);
     response
 }
 
+/// A body of which nothing is known is held up to this length, so that the request can be tried again elsewhere; longer ones are passed
+/// on as they come. Speech of a few seconds and every JSON of the usual kind fit.
+const HELD_BYTES: usize = 64 * 1024;
+
 impl Gateway {
+    /// The surface that a request belongs to; none if it is ours to answer.
+    fn surface(&self, method: &Method, path: &str) -> Option<&'static Surface> {
+        let surface = Surface::taking(method, path)?;
+        let ours = surface.is_other() && (pages::is_own(path) || !self.config.now().other_paths);
+        (!ours).then_some(surface)
+    }
+
     /// From a request to the beginning of some worker's answer.
     async fn answer(
         &self,
-        surface: Surface,
+        surface: &Surface,
         request: http::Request<Incoming>,
         exchange: &mut Exchange,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<(Answer, Hearing), Refusal> {
         let (mut head, body) = request.into_parts();
         exchange.admitted(self.keys.admit(&head.headers)?);
+        refuse_upgrade(surface, &head)?;
         let config = self.config.now();
-        let limits = intake::Limits { bytes: config.max_body_bytes, time: config.body_timeout_ms.duration() };
-        let body = intake::read(body, limits).await?;
+        let Taken { held, rest } = take_in(surface, body, &config).await?;
         self.first_probes(config.first_probe_wait_ms.duration()).await;
 
         let work_began = Instant::now();
-        let look = look::look(surface, &head.headers, &body, config.text_chunk_bytes)?;
-        exchange.seen(&look, body.len());
+        let asked = Asked::read(surface.route, &held)?;
+        let Served { model, among, change } = self.serve(surface, &asked, &held, &config)?;
+        let among = self.maker(surface, head.uri.path(), &asked).or(among);
+        let usage = config.include_usage.then(|| asked.ask_for_usage(surface.route, &held)).flatten();
+        let mut hearing = Hearing::of(surface, &self.responses);
+        if usage.is_some() {
+            hearing.without_usage_chunk();
+        }
+        let changes: Vec<Splice> = change.into_iter().chain(usage).collect();
+        let body = if changes.is_empty() { held.clone() } else { Splice::apply(changes, &held).into() };
+
+        let look = look::look(asked, model, &head.headers, cost(surface, &held, &config));
+        exchange.seen(&look, held.len());
         headers::prepare_request(&mut head.headers);
-        let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let outgoing = Outgoing { path, headers: head.headers, body: body.clone() };
-        self.send(Asked { look: &look, outgoing, work_began }, exchange).await
+        let outgoing = Outgoing {
+            among,
+            repeatable: surface.is_repeatable(),
+            method: head.method,
+            path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+            headers: head.headers,
+            body,
+        };
+        let added = (outgoing.body.len() as u64).wrapping_sub(held.len() as u64);
+        let pending = Pending { look: &look, outgoing, work_began };
+        let answer = match rest {
+            None => self.send(pending, exchange).await?,
+            Some(mut rest) => {
+                rest.length = rest.length.map(|length| length.wrapping_add(added));
+                let target = self.settle(&pending, exchange).await?;
+                self.pass_through(&pending.outgoing, target, rest, exchange).await?
+            }
+        };
+        Ok((answer, hearing))
+    }
+
+    /// The worker that keeps what a request goes on from, if it is known and takes requests.
+    fn maker(&self, surface: &Surface, path: &str, asked: &Asked<'_>) -> Among {
+        let id = match surface.route {
+            Route::Maker => surface.rest_of(path).split('/').next(),
+            _ => asked.previous_response(),
+        };
+        let worker = self.fleet.worker(self.responses.maker(id?)?)?;
+        (worker.state() == State::Up).then(|| Arc::from([worker.id]))
     }
 
     /// Where a request with this body would go if it came to `path` now. Nothing is sent, booked or learned.
@@ -198,9 +216,13 @@ impl Gateway {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Explanation, Refusal> {
-        let surface = Surface::at(path).ok_or_else(|| ApiError::not_found(path))?;
-        let look = look::look(surface, headers, body, self.config.now().text_chunk_bytes)?;
-        Ok(self.core.explain(&look.request(&|| look.text()))?)
+        let surface = self.surface(&Method::POST, path).ok_or_else(|| ApiError::not_found(path))?;
+        let config = self.config.now();
+        let asked = Asked::read(surface.route, body)?;
+        let Served { model, among, .. } = self.serve(surface, &asked, body, &config)?;
+        let among = self.maker(surface, path, &asked).or(among);
+        let look: Look<'_> = look::look(asked, model, headers, cost(surface, body, &config));
+        Ok(self.core.explain(&look.request(among.as_deref(), &|| look.text()))?)
     }
 
     /// A request that comes before every worker has been probed once waits for that, so that a gateway started together with its
@@ -208,4 +230,35 @@ impl Gateway {
     async fn first_probes(&self, at_most: Duration) {
         let _ = timeout(at_most, self.fleet.settled()).await;
     }
+}
+
+/// Reads as much of a body as the surface needs.
+async fn take_in(
+    surface: &Surface,
+    body: Incoming,
+    config: &GatewayConfig,
+) -> Result<Taken<Incoming>, ApiError> {
+    let limits = Limits { bytes: config.max_body_bytes, time: config.body_timeout_ms.duration() };
+    match surface.route {
+        Route::Prompt(_) | Route::Load => Ok(Taken { held: intake::read(body, limits).await?, rest: None }),
+        Route::Stream | Route::Maker => intake::begin(body, limits, HELD_BYTES).await,
+    }
+}
+
+/// Bytes to a block, and bytes that a request by load is taken to cost: text that a model reads, where that is what the body is.
+fn cost(surface: &Surface, body: &[u8], config: &GatewayConfig) -> (usize, usize) {
+    (config.text_chunk_bytes, if surface.route == Route::Load { body.len() } else { 0 })
+}
+
+/// A connection that becomes something else cannot be passed on, and a client that waits for it is better told.
+fn refuse_upgrade(surface: &Surface, head: &Parts) -> Result<(), ApiError> {
+    if surface.method.is_some() {
+        return Ok(());
+    }
+    if head.method == Method::CONNECT {
+        return Err(ApiError::upgrade_unsupported("a tunnel"));
+    }
+    let wanted =
+        head.headers.get(UPGRADE).filter(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    wanted.map_or(Ok(()), |_| Err(ApiError::upgrade_unsupported("WebSocket")))
 }

@@ -1,10 +1,10 @@
-//! An error that the gateway makes itself, as a response: OpenAI's JSON, plus what tells a client whether to try again.
+//! An error that the gateway makes itself, as a response: its client's JSON, plus what tells a client whether to try again.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use warmroute_openai::ApiError;
+use warmroute_openai::{ApiError, ErrorShape};
 use warmroute_routing::NoWorker;
 
 use super::headers;
@@ -23,12 +23,18 @@ pub(crate) struct Refusal {
     already_retried: bool,
     /// Seconds until it is worth asking again, where that is known.
     retry_after: Option<u32>,
+    shape: ErrorShape,
 }
 
 impl Refusal {
     /// The last error after `attempts` workers were tried.
     pub(super) fn after(attempts: usize, error: ApiError) -> Self {
-        Self { error, already_retried: attempts > 1, retry_after: None }
+        Self { already_retried: attempts > 1, ..Self::from(error) }
+    }
+
+    /// The same for a client that expects errors in this shape.
+    pub(super) fn shaped(self, shape: ErrorShape) -> Self {
+        Self { shape, ..self }
     }
 
     /// The HTTP status.
@@ -39,7 +45,7 @@ impl Refusal {
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self { error, already_retried: false, retry_after: None }
+        Self { error, already_retried: false, retry_after: None, shape: ErrorShape::OpenAi }
     }
 }
 
@@ -48,7 +54,7 @@ impl From<Limited> for Refusal {
         // Rounded up: who comes back a moment early is refused again.
         let retry_after =
             retry_after.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1));
-        Self { error, already_retried: false, retry_after }
+        Self { retry_after, ..Self::from(error) }
     }
 }
 
@@ -87,7 +93,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let code = self.error.code.as_deref().and_then(|code| HeaderValue::from_str(code).ok());
-        let mut response = Response::new(Body::from(self.error.into_body()));
+        let mut response = Response::new(Body::from(self.error.body_in(self.shape)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

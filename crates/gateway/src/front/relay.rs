@@ -14,17 +14,21 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
-use warmroute_kv::Tokens;
-use warmroute_openai::{ApiError, UsageTail};
-use warmroute_routing::Usage;
+use warmroute_openai::ApiError;
 
 use super::exchange::Exchange;
 use super::forward::Answer;
+use super::hearing::Hearing;
 use super::{headers, refusal};
 use crate::upstream::Incoming;
 
 /// The answer as the client gets it. `idle` bounds the wait between two pieces of it.
-pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Response<Relay> {
+pub(super) fn respond(
+    answer: Answer,
+    mut hearing: Hearing,
+    exchange: Exchange,
+    idle: Duration,
+) -> Response<Relay> {
     let Answer { mut head, first, rest } = answer;
     headers::strip_hop_by_hop(&mut head.headers);
     let stream = is_stream(&head.headers);
@@ -34,6 +38,9 @@ pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Res
     }
     if head.status.is_server_error() && exchange.attempts() > 1 {
         head.headers.insert(headers::SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    if !(stream && rest.size_hint().exact().is_none()) {
+        hearing.leave_whole();
     }
     exchange.explain(&mut head.headers);
     let (status, ends) = (head.status.as_u16(), exchange.ends());
@@ -45,7 +52,7 @@ pub(super) fn respond(answer: Answer, exchange: Exchange, idle: Duration) -> Res
         stream,
         before_token: stream && head.status.is_success(),
         in_event: false,
-        tail: UsageTail::default(),
+        hearing,
         patience: Patience::new(idle, ends),
         phase: Phase::Passing,
     };
@@ -69,7 +76,7 @@ pub(crate) struct Relay {
     exchange: Exchange,
     status: u16,
     stream: bool,
-    tail: UsageTail,
+    hearing: Hearing,
     /// It is a stream, and only comments have come so far.
     before_token: bool,
     /// The client has the beginning of an event whose end has not come.
@@ -127,8 +134,10 @@ enum Phase {
 
 impl Relay {
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        if let Some(data) = frame.data_ref() {
-            self.tail.push(data);
+        let last = self.rest.is_end_stream();
+        let worker = self.exchange.worker_id();
+        let frame = frame.map_data(|data| self.hearing.hear(data, last, worker));
+        if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
             self.exchange.passed(data.len());
             self.in_event = !data.ends_with(b"\n\n");
             // vLLM can send comments to keep a waiting client's connection open.
@@ -138,7 +147,7 @@ impl Relay {
             }
         }
         self.patience.renew();
-        if self.rest.is_end_stream() {
+        if last {
             self.end(); // hyper polls no further when it knows the length
         }
         frame
@@ -147,12 +156,7 @@ impl Relay {
     /// The answer is complete.
     fn end(&mut self) {
         self.phase = Phase::Ended;
-        let usage = self.tail.usage().map(|usage| Usage {
-            prompt: Tokens(usage.prompt_tokens),
-            cached: usage.cached_tokens().map(Tokens),
-            output: Tokens(usage.completion_tokens),
-        });
-        self.exchange.finished(self.status, usage);
+        self.exchange.finished(self.status, self.hearing.usage());
     }
 
     /// The worker is lost in the middle of its answer: say so where the format has words for it, then cut.
@@ -171,7 +175,7 @@ impl Relay {
         }
         // An empty line ends whatever event was half sent; the client may fail to parse that one, which is an error too.
         let mut event = if self.in_event { b"\n\n".to_vec() } else { Vec::new() };
-        event.extend_from_slice(&error.sse_event());
+        event.extend_from_slice(&error.sse_event_in(self.hearing.errors));
         self.phase = Phase::Cutting(error);
         Poll::Ready(Some(Ok(Frame::data(event.into()))))
     }
@@ -213,7 +217,8 @@ impl http_body::Body for Relay {
             }
             Poll::Ready(None) => {
                 this.end();
-                Poll::Ready(None)
+                let left = this.hearing.left();
+                Poll::Ready((!left.is_empty()).then(|| Ok(Frame::data(left))))
             }
             Poll::Pending => {
                 if this.patience.lasts(cx) {

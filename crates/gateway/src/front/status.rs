@@ -1,4 +1,4 @@
-//! What the gateway says of itself and of its fleet: liveness, readiness, health by worker, models, metrics.
+//! What the gateway says of itself and of its fleet: liveness, readiness, health by worker, metrics.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -50,19 +50,6 @@ pub(super) fn health(gateway: &Gateway) -> Response {
         false => (StatusCode::SERVICE_UNAVAILABLE, "no healthy worker"),
     };
     (status, Json(json!({"status": word, "workers": workers}))).into_response()
-}
-
-/// The models of all workers that are up, each once, as the first worker that serves it describes it.
-pub(super) fn models(gateway: &Gateway) -> Response {
-    let mut union: Vec<Value> = Vec::new();
-    for worker in gateway.fleet.workers().iter().filter(|worker| worker.state() == State::Up) {
-        for model in &worker.description().models {
-            if !union.iter().any(|known| known["id"] == model["id"]) {
-                union.push(model.clone());
-            }
-        }
-    }
-    Json(json!({"object": "list", "data": union})).into_response()
 }
 
 /// All metrics; gauges are brought up to date as they are read.

@@ -25,7 +25,7 @@ const PRIORITY: HeaderName = HeaderName::from_static("x-warmroute-priority");
 const MOST_DISPLACED: usize = 3;
 
 /// A request whose body was looked at.
-pub(super) struct Asked<'a> {
+pub(super) struct Pending<'a> {
     pub look: &'a Look<'a>,
     pub outgoing: Outgoing,
     pub work_began: Instant,
@@ -33,28 +33,46 @@ pub(super) struct Asked<'a> {
 
 impl Gateway {
     /// The beginning of some worker's answer.
-    pub(super) async fn send(&self, asked: Asked<'_>, exchange: &mut Exchange) -> Result<Answer, Refusal> {
-        let (decision, booking) = self.decide(&asked, exchange).await?;
-        let mut target = self.place(decision, booking, exchange)?;
+    pub(super) async fn send(
+        &self,
+        pending: Pending<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Refusal> {
+        let mut target = self.settle(&pending, exchange).await?;
         for _ in 0..MOST_DISPLACED {
-            let answer = self.forward(&asked.outgoing, target, exchange).await?;
+            let answer = self.forward(&pending.outgoing, target, exchange).await?;
             if !(answer.says_full() && self.may_retry()) {
                 return Ok(answer);
             }
             exchange.displaced();
-            let (decision, booking) = self.decide(&asked, exchange).await?;
+            let (decision, booking) = self.decide(&pending, exchange).await?;
             if exchange.has_tried(decision.worker) && self.core.in_flight_at(decision.worker) <= 1 {
                 // It refuses though it has nothing to do: that is not for want of room, and the client is to hear it.
                 return Ok(answer);
             }
             target = self.place(decision, booking, exchange)?;
         }
-        self.forward(&asked.outgoing, target, exchange).await
+        self.forward(&pending.outgoing, target, exchange).await
+    }
+
+    /// Its place, as soon as some worker has room.
+    pub(super) async fn settle(
+        &self,
+        pending: &Pending<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Target, Refusal> {
+        let (decision, booking) = self.decide(pending, exchange).await?;
+        self.place(decision, booking, exchange)
     }
 
     /// Where it goes, as soon as some worker has room.
-    async fn decide(&self, asked: &Asked<'_>, exchange: &Exchange) -> Result<(Decision, Booking), Refusal> {
-        let decide = || self.core.route(&asked.look.request(&|| asked.look.text()), asked.work_began);
+    async fn decide(
+        &self,
+        pending: &Pending<'_>,
+        exchange: &Exchange,
+    ) -> Result<(Decision, Booking), Refusal> {
+        let (look, among) = (pending.look, pending.outgoing.among.as_deref());
+        let decide = || self.core.route(&look.request(among, &|| look.text()), pending.work_began);
         // Nobody overtakes those who wait.
         if self.core.queue.waiting() == 0 {
             match decide() {
@@ -64,8 +82,10 @@ impl Gateway {
         }
         let config = self.config.now();
         let bounds = Bounds { requests: config.queue_limit, time: config.queue_timeout_ms.duration() };
-        let asker =
-            Asker { priority: priority(&asked.outgoing.headers, &asked.outgoing.body), key: exchange.key() };
+        let asker = Asker {
+            priority: priority(&pending.outgoing.headers, &pending.outgoing.body),
+            key: exchange.key(),
+        };
         Ok(self.core.in_turn(asker, bounds, decide).await?)
     }
 

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use warmroute_routing::WorkerId;
 
+use super::catalogue::Catalogue;
+use super::describe::Description;
 use super::worker::{Health, State, Worker};
 use crate::config::WorkerConfig;
 
@@ -32,6 +34,7 @@ pub(crate) struct Fleet {
     /// Held while the list or the standing is changed.
     changing: Mutex<Changing>,
     standing: watch::Sender<Standing>,
+    catalogue: ArcSwap<Catalogue>,
 }
 
 struct Changing {
@@ -50,7 +53,19 @@ impl Fleet {
             workers: ArcSwap::default(),
             changing: Mutex::new(Changing { next: 0, silent: sources, awaited: Vec::new() }),
             standing: watch::Sender::new(standing),
+            catalogue: ArcSwap::default(),
         }
+    }
+
+    /// The models of the fleet as they are now.
+    pub(crate) fn catalogue(&self) -> arc_swap::Guard<Arc<Catalogue>> {
+        self.catalogue.load()
+    }
+
+    /// A worker has said what it is. To be told before the router may choose it, which would otherwise give it what it does not serve.
+    pub(super) fn described(&self, worker: &Worker, description: Description) {
+        worker.describe(description);
+        self.changed();
     }
 
     /// All workers as they are now, in order of their ids.
@@ -129,6 +144,7 @@ impl Fleet {
         };
         changing.awaited.retain(unprobed);
         let up = workers.iter().filter(|worker| worker.state() == State::Up).count();
+        self.catalogue.store(Arc::new(Catalogue::of(&workers)));
         let standing =
             Standing { awaited: changing.silent + changing.awaited.len(), up, workers: workers.len() };
         self.standing.send_if_modified(|before| std::mem::replace(before, standing) != standing);

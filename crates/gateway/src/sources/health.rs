@@ -166,7 +166,7 @@ impl Checker {
             tokio::join!(self.fetch(worker, "/metrics"), self.fetch(worker, "/v1/models"));
         let description = Description::read(metrics.as_ref(), models.as_ref());
         let capacity = description.capacity;
-        worker.describe(description);
+        self.fleet.described(worker, description);
         let spec = WorkerSpec { capacity, publishes: Publishes::Nothing };
         worker.renew_seats(&self.core, self.config.now().max_in_flight.0.map(NonZeroU32::get));
         worker.rejoin(&self.core, Event::Joined { worker: worker.id, spec });

@@ -6,6 +6,7 @@
 //! in two more: [`breaker`] says whether a worker's latest answers are good enough, [`seats`] how many requests it takes at once.
 
 mod breaker;
+pub(crate) mod catalogue;
 mod circuit;
 pub(crate) mod describe;
 pub(crate) mod discovery;

@@ -82,7 +82,7 @@ pub(crate) struct Worker {
     /// How many requests it takes at once.
     pub(super) seats: Mutex<Seats>,
     /// What it said of itself when it last joined.
-    description: Mutex<Arc<Description>>,
+    description: Mutex<Option<Arc<Description>>>,
     /// What it is sent as `authorization`, if not what the client sent.
     key: ArcSwapOption<HeaderValue>,
     /// What its own settings say of its seats; 0 is nothing.
@@ -145,7 +145,12 @@ impl Worker {
 
     /// What it said of itself.
     pub(crate) fn description(&self) -> Arc<Description> {
-        Arc::clone(&self.description.lock())
+        self.described().unwrap_or_default()
+    }
+
+    /// The same, if it ever said anything.
+    pub(super) fn described(&self) -> Option<Arc<Description>> {
+        self.description.lock().clone()
     }
 
     /// Headers that show it its own key, if it has one; the client's key is then none of its business.
@@ -196,7 +201,7 @@ impl Worker {
     }
 
     pub(super) fn describe(&self, description: Description) {
-        *self.description.lock() = Arc::new(description);
+        *self.description.lock() = Some(Arc::new(description));
     }
 }
 

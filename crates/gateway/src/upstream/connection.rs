@@ -66,27 +66,34 @@ impl Connection {
     pub(super) async fn send(&mut self, outbound: &Outbound<'_>) -> Result<Sent, UpstreamError> {
         self.head.clear();
         head::write(&mut self.head, outbound);
-        let mut left = &mut [IoSlice::new(&self.head), IoSlice::new(outbound.body)][..];
-        IoSlice::advance_slices(&mut left, 0);
-        while !left.is_empty() {
-            match self.stream.try_write_vectored(left) {
-                Ok(count) => IoSlice::advance_slices(&mut left, count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await;
-                    if ready.map_err(UpstreamError::Broken)?.is_readable()
-                        && answers(&self.stream, &mut self.buffer)?
-                    {
-                        return Ok(Sent { whole: false });
-                    }
-                }
-                // A worker that refuses a long body may close without reading it; what it said is still to be read.
-                Err(error) => match answers(&self.stream, &mut self.buffer) {
-                    Ok(true) => return Ok(Sent { whole: false }),
-                    Ok(false) | Err(_) => return Err(UpstreamError::Broken(error)),
-                },
+        let parts = &mut [IoSlice::new(&self.head), IoSlice::new(outbound.body)];
+        write_all(&self.stream, &mut self.buffer, parts).await
+    }
+
+    /// Sends the head of a request whose body comes piece by piece. Its body is sent by [`send_parts`](Self::send_parts).
+    pub(super) async fn send_head(
+        &mut self,
+        outbound: &Outbound<'_>,
+        length: Option<u64>,
+    ) -> Result<Sent, UpstreamError> {
+        self.head.clear();
+        head::write_streamed(&mut self.head, outbound, length);
+        write_all(&self.stream, &mut self.buffer, &mut [IoSlice::new(&self.head)]).await
+    }
+
+    /// Sends these bytes, or as many as the worker takes before it answers.
+    pub(super) async fn send_parts(&mut self, parts: [&[u8]; 3]) -> Result<Sent, UpstreamError> {
+        write_all(&self.stream, &mut self.buffer, &mut parts.map(IoSlice::new)).await
+    }
+
+    /// Ready when the worker says something final before it has read everything.
+    pub(super) fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
+            if answers(&self.stream, &mut self.buffer)? {
+                return Poll::Ready(Ok(()));
             }
         }
-        Ok(Sent { whole: true })
     }
 
     /// The head of the answer to a request of this method, and where its body ends.
@@ -124,6 +131,32 @@ impl Connection {
         self.room = READ_BYTES;
         self.buffer = BytesMut::new();
     }
+}
+
+/// Writes all of it, or as much as the worker takes before it answers.
+async fn write_all(
+    stream: &TcpStream,
+    buffer: &mut BytesMut,
+    mut left: &mut [IoSlice<'_>],
+) -> Result<Sent, UpstreamError> {
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match stream.try_write_vectored(left) {
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let ready = stream.ready(Interest::READABLE | Interest::WRITABLE).await;
+                if ready.map_err(UpstreamError::Broken)?.is_readable() && answers(stream, buffer)? {
+                    return Ok(Sent { whole: false });
+                }
+            }
+            // A worker that refuses a long body may close without reading it; what it said is still to be read.
+            Err(error) => match answers(stream, buffer) {
+                Ok(true) => return Ok(Sent { whole: false }),
+                Ok(false) | Err(_) => return Err(UpstreamError::Broken(error)),
+            },
+        }
+    }
+    Ok(Sent { whole: true })
 }
 
 /// Whether a worker that has not read all of a request has said something final.

@@ -34,8 +34,26 @@ pub(super) struct Ending {
     pub(super) reusable: bool,
 }
 
-/// Appends the head of a request.
+/// Appends the head of a request whose body is whole.
 pub(super) fn write(into: &mut Vec<u8>, outbound: &Outbound<'_>) {
+    write_lines(into, outbound);
+    if outbound.method == Method::GET && outbound.body.is_empty() {
+        into.extend_from_slice(b"\r\n");
+    } else {
+        write!(into, "content-length: {}\r\n\r\n", outbound.body.len()).expect("a Vec takes any bytes");
+    }
+}
+
+/// Appends the head of a request whose body comes piece by piece, of this length if that is known and in chunks if not.
+pub(super) fn write_streamed(into: &mut Vec<u8>, outbound: &Outbound<'_>, length: Option<u64>) {
+    write_lines(into, outbound);
+    match length {
+        Some(length) => write!(into, "content-length: {length}\r\n\r\n").expect("a Vec takes any bytes"),
+        None => into.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n"),
+    }
+}
+
+fn write_lines(into: &mut Vec<u8>, outbound: &Outbound<'_>) {
     let method = outbound.method.as_str().as_bytes();
     let authority = outbound.authority.as_str().as_bytes();
     for part in [method, b" ", outbound.path.as_str().as_bytes(), b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
@@ -46,11 +64,6 @@ pub(super) fn write(into: &mut Vec<u8>, outbound: &Outbound<'_>) {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             into.extend_from_slice(part);
         }
-    }
-    if outbound.method == Method::GET && outbound.body.is_empty() {
-        into.extend_from_slice(b"\r\n");
-    } else {
-        write!(into, "content-length: {}\r\n\r\n", outbound.body.len()).expect("a Vec takes any bytes");
     }
 }
 

@@ -13,6 +13,7 @@ mod chunked;
 mod connection;
 mod head;
 mod pool;
+mod streamed;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 pub(crate) use self::body::Incoming;
 use self::connection::Connection;
 use self::pool::Pool;
+pub(crate) use self::streamed::Interrupted;
 use crate::config::GatewayConfig;
 
 /// A request on its way to a worker. The body is one piece of memory, shared with every retry.

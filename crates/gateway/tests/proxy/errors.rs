@@ -1,10 +1,12 @@
 //! Errors that the gateway makes itself: OpenAI's shape, a hint, a code in a header.
 
+use warmroute_gateway::GatewayConfig;
+
 use crate::client::{Answer, get, metric, post, request, send};
 use crate::fleet::gateway_with;
 use crate::worker::{Act, Worker};
 
-fn assert_shape(answer: &Answer, status: u16, code: &str) {
+pub(crate) fn assert_shape(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
     assert_eq!(answer.header("content-type"), "application/json");
     let error = &answer.json()["error"];
@@ -20,7 +22,11 @@ fn assert_shape(answer: &Answer, status: u16, code: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mistake_gets_openais_error_shape_and_no_worker_hears_of_it() {
     let worker = Worker::start(Act::json("{}")).await;
-    let gateway = gateway_with(&[&worker], |config| config.max_body_bytes = 1024).await;
+    let strict = |config: &mut GatewayConfig| {
+        config.max_body_bytes = 1024;
+        config.other_paths = false;
+    };
+    let gateway = gateway_with(&[&worker], strict).await;
     let to = gateway.address();
 
     assert_shape(&post(to, "/v1/completions", "{\"prompt\": \"x").await, 400, "invalid_json");

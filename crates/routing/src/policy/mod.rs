@@ -39,6 +39,14 @@ policies! { random round_robin least_loaded power_of_two prefix_hash bounded_has
 /// The policy used when none is named.
 pub const DEFAULT: &str = "cache_aware";
 
+/// The policy for requests of which no cache can hold anything.
+pub(crate) const BY_LOAD: &str = "least_loaded";
+
+/// Makes that policy.
+pub(crate) fn by_load() -> Box<dyn Policy> {
+    PolicyConfig::parse(BY_LOAD, POLICIES).expect("it is registered").build()
+}
+
 /// A rule that chooses among workers.
 pub trait Policy: Fork + Send {
     /// Chooses one of at least two candidates.
@@ -161,6 +169,11 @@ impl<'a> Candidates<'a> {
         &self.list[index % self.list.len()]
     }
 
+    /// The one for this worker, if it is there.
+    pub(crate) fn of(self, worker: WorkerId) -> Option<&'a Candidate> {
+        place(self.list, worker).map(|place| &self.list[place])
+    }
+
     /// All of them.
     pub fn iter(self) -> impl Iterator<Item = &'a Candidate> {
         self.list.iter()
@@ -215,6 +228,15 @@ impl<'a> Candidates<'a> {
         }
         least
     }
+}
+
+/// Where `worker` is in a list in order of ids. Drivers number workers from zero, so it mostly is where its number says.
+pub(crate) fn place(list: &[Candidate], worker: WorkerId) -> Option<usize> {
+    let likely = worker.0 as usize;
+    if list.get(likely).is_some_and(|candidate| candidate.worker == worker) {
+        return Some(likely);
+    }
+    list.binary_search_by_key(&worker, |candidate| candidate.worker).ok()
 }
 
 fn compare<const N: usize>(one: [f64; N], other: [f64; N]) -> Ordering {

@@ -2,7 +2,7 @@
 
 use super::fallbacks::fallbacks;
 use super::{Router, fate};
-use crate::policy::{Candidate, Candidates, Choice};
+use crate::policy::{self, Candidate, Candidates, Choice};
 use crate::request::{Fate, NoWorker, Reason, Request, WorkerId};
 use crate::time::Time;
 
@@ -33,17 +33,20 @@ impl Router {
         self.survey(request, now);
         let blocks = self.ghost.known(request.blocks);
         let occasion = self.occasion_after(request, blocks, now);
-        let among = Candidates::new(&self.survey.candidates, occasion).ok_or_else(|| self.nobody())?;
+        let among = Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody())?;
+        let (rule, policy) = match request.by_load {
+            true => (&self.by_load, policy::BY_LOAD),
+            false => (&self.policy, self.policy_name),
+        };
         let Choice { worker, reason } = if among.count() == 1 {
             Choice { worker: among.nth(0).worker, reason: Reason::Only }
         } else {
-            self.policy.fork().choose(request, among, &mut self.chance.clone())
+            rule.fork().choose(request, among, &mut self.chance.clone())
         };
-        let chosen = among.iter().find(|candidate| candidate.worker == worker);
-        let chosen = chosen.expect("a policy chooses one of the candidates");
+        let chosen = among.of(worker).expect("a policy chooses one of the candidates");
         let fate = fate(chosen, self.survey.most, among.remembered());
         let fallbacks = fallbacks(among, worker);
         let candidates = among.iter().copied().collect();
-        Ok(Explanation { worker, reason, policy: self.policy_name, fate, fallbacks, candidates })
+        Ok(Explanation { worker, reason, policy, fate, fallbacks, candidates })
     }
 }

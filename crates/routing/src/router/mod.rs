@@ -4,6 +4,7 @@
 
 mod explain;
 mod fallbacks;
+mod narrow;
 mod room;
 mod survey;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use crate::event::{Elsewhere, Event, Usage};
 use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
-use crate::policy::{Candidate, Candidates, Choice, Policy, PolicyConfig};
+use crate::policy::{self, Candidate, Candidates, Choice, Policy, PolicyConfig};
 use crate::promises::Promises;
 use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
@@ -45,6 +46,8 @@ pub struct Settings {
 pub struct Router {
     policy: Box<dyn Policy>,
     policy_name: &'static str,
+    /// Chooses for requests of which no cache can hold anything.
+    by_load: Box<dyn Policy>,
     chance: Chance,
     fleet: Fleet,
     bookings: Bookings,
@@ -67,6 +70,7 @@ impl Router {
         Self {
             policy: settings.policy.build(),
             policy_name: settings.policy.name(),
+            by_load: policy::by_load(),
             chance: Chance::new(settings.seed),
             fleet: Fleet::default(),
             bookings: Bookings::default(),
@@ -89,14 +93,17 @@ impl Router {
     pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
         self.survey(request, now);
         let occasion = self.occasion(request, now);
-        let among = Candidates::new(&self.survey.candidates, occasion).ok_or_else(|| self.nobody())?;
+        let among = Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody())?;
+        let (rule, policy) = match request.by_load {
+            true => (&mut self.by_load, policy::BY_LOAD),
+            false => (&mut self.policy, self.policy_name),
+        };
         let Choice { worker, reason } = if among.count() == 1 {
             Choice { worker: among.nth(0).worker, reason: Reason::Only }
         } else {
-            self.policy.choose(request, among, &mut self.chance)
+            rule.choose(request, among, &mut self.chance)
         };
-        let place = self.survey.place(worker).expect("a policy chooses one of the candidates");
-        let chosen = among.nth(place);
+        let chosen = among.of(worker).expect("a policy chooses one of the candidates");
         let fate = fate(chosen, self.survey.most, among.remembered());
         let fallbacks = fallbacks(among, worker);
         let mut booking = Booking::new(request, &self.scale, worker, now);
@@ -104,7 +111,6 @@ impl Router {
         booking.remembered = among.remembered();
         let (overlap, prompt) = (booking.overlap, booking.prompt);
         let booking = self.book(booking, now);
-        let policy = self.policy_name;
         Ok(Decision { booking, worker, fallbacks, overlap, prompt, fate, reason, policy })
     }
 
@@ -283,6 +289,9 @@ impl Router {
     fn finished(&mut self, id: BookingId, usage: Option<Usage>, now: Time) {
         let Some(booking) = self.unbook(id, now) else { return };
         let Some(usage) = usage else { return };
+        if booking.by_load {
+            return;
+        }
         if let Some(bytes) = booking.bytes {
             self.scale.learn(bytes, usage.prompt);
         }

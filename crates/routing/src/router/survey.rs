@@ -10,7 +10,7 @@ use super::Router;
 use crate::fleet::{Front, State, Work, Worker};
 use crate::ghost::{FEWEST_MARKS, MOST_MARKS};
 use crate::index::{Leading, Slot};
-use crate::policy::{Candidate, Occasion};
+use crate::policy::{Candidate, Occasion, place};
 use crate::request::{Request, WorkerId};
 use crate::scale::Block;
 use crate::time::Time;
@@ -23,7 +23,9 @@ const GHOST_CACHES: f64 = 4.0;
 pub(super) struct Survey {
     /// One for each worker that takes requests, in order of their ids.
     pub(super) candidates: Vec<Candidate>,
-    /// The largest of their overlaps.
+    /// Those of them that may take the request, where not all may.
+    pub(super) narrowed: Vec<Candidate>,
+    /// The largest overlap of those that may take the request.
     pub(super) most: Tokens,
     /// For each candidate.
     standings: Vec<Standing>,
@@ -46,13 +48,9 @@ struct Standing {
 }
 
 impl Survey {
-    /// Where `worker` is among the candidates. Drivers number workers from zero, so it mostly is where its number says.
+    /// Where `worker` is among the candidates.
     pub(super) fn place(&self, worker: WorkerId) -> Option<usize> {
-        let likely = worker.0 as usize;
-        if self.candidates.get(likely).is_some_and(|candidate| candidate.worker == worker) {
-            return Some(likely);
-        }
-        self.candidates.binary_search_by_key(&worker, |candidate| candidate.worker).ok()
+        place(&self.candidates, worker)
     }
 }
 
@@ -83,6 +81,7 @@ impl Router {
         }
         self.survey.most = most;
         self.promise(request, block, prompt);
+        self.survey.narrow(request);
     }
 
     /// Counts what a worker is going to hold as if it held it already.
