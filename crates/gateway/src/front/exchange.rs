@@ -44,8 +44,15 @@ struct Placed {
     /// `None` once the router has been told of the end.
     booking: Option<Booking>,
     worker: Arc<Worker>,
-    /// Those it was at, in order; the last is `worker`.
-    tried: Vec<WorkerId>,
+    /// Those it was at before; hardly ever anybody.
+    before: Vec<WorkerId>,
+}
+
+impl Placed {
+    /// Workers tried so far, one that was tried twice counted twice.
+    fn attempts(&self) -> usize {
+        self.before.len() + 1
+    }
 }
 
 impl Exchange {
@@ -84,9 +91,12 @@ impl Exchange {
 
     /// It was decided where it goes.
     pub(super) fn place(&mut self, decision: Decision, booking: Booking, worker: Arc<Worker>) {
-        let mut tried = self.placed.take().map_or_else(Vec::new, |before| before.tried);
-        tried.push(worker.id);
-        self.placed = Some(Placed { decision, booking: Some(booking), worker, tried });
+        let mut before = Vec::new();
+        if let Some(placed) = self.placed.take() {
+            before = placed.before;
+            before.push(placed.worker.id);
+        }
+        self.placed = Some(Placed { decision, booking: Some(booking), worker, before });
     }
 
     /// The worker it was at has no room after all: it waits for another place.
@@ -119,7 +129,7 @@ impl Exchange {
         if let Some(booking) = &placed.booking {
             booking.moved(worker.id, cause);
         }
-        placed.tried.push(worker.id);
+        placed.before.push(placed.worker.id);
         placed.worker = worker;
     }
 
@@ -135,12 +145,14 @@ impl Exchange {
 
     /// Whether it was at this worker.
     pub(super) fn has_tried(&self, worker: WorkerId) -> bool {
-        self.placed.as_ref().is_some_and(|placed| placed.tried.contains(&worker))
+        self.placed
+            .as_ref()
+            .is_some_and(|placed| placed.worker.id == worker || placed.before.contains(&worker))
     }
 
     /// Workers tried so far, one that was tried twice counted twice.
     pub(super) fn attempts(&self) -> usize {
-        self.placed.as_ref().map_or(0, |placed| placed.tried.len())
+        self.placed.as_ref().map_or(0, Placed::attempts)
     }
 
     /// The first byte of a stream has come. A whole answer says nothing of when its first token was there.
@@ -165,7 +177,7 @@ impl Exchange {
         if let Some(booking) = booking {
             booking.finish(usage);
         }
-        if let (Some(usage), 1) = (usage, placed.tried.len()) {
+        if let (Some(usage), 1) = (usage, placed.attempts()) {
             self.core.metrics.used(&usage, placed.decision.overlap);
         }
     }
@@ -203,11 +215,11 @@ impl Exchange {
         let Some(mut entry) = self.entry.take() else { return };
         entry.status = self.code;
         entry.took = self.arrived.elapsed();
-        if let Some(Placed { decision, worker, tried, .. }) = &self.placed {
+        if let Some(placed @ Placed { decision, worker, .. }) = &self.placed {
             entry.worker = Some(Arc::clone(&worker.name));
             entry.policy = decision.policy;
-            entry.reason = reason(decision, tried.len());
-            entry.attempts = tried.len();
+            entry.reason = reason(decision, placed.attempts());
+            entry.attempts = placed.attempts();
             entry.prompt = decision.prompt;
             entry.overlap = decision.overlap;
             entry.fate = decision.fate;
@@ -217,8 +229,8 @@ impl Exchange {
 
     /// Says in headers where the request went and why.
     pub(super) fn explain(&self, headers: &mut HeaderMap) {
-        let Some(Placed { decision, worker, tried, .. }) = &self.placed else { return };
-        let attempts = tried.len();
+        let Some(placed @ Placed { decision, worker, .. }) = &self.placed else { return };
+        let attempts = placed.attempts();
         headers.insert(headers::WORKER, worker.header.clone());
         headers.insert(headers::POLICY, HeaderValue::from_static(decision.policy));
         headers.insert(headers::PROMPT_TOKENS, decision.prompt.0.into());
