@@ -8,6 +8,7 @@
 mod discover;
 mod error;
 mod file;
+mod kv_source;
 mod live;
 #[cfg(test)]
 mod reference;
@@ -24,6 +25,7 @@ use warmroute_routing::policy::PolicyConfig;
 
 pub use self::discover::{BadSource, SourceConfig, Sources};
 pub use self::error::{BadFile, ConfigError};
+pub use self::kv_source::{BadEndpoint, KvEndpoint, KvSource};
 pub(crate) use self::live::Live;
 use self::values::from_text;
 pub use self::values::{BadSecret, FilePath, Millis, NoPath, Optional, Secret, Sink};

@@ -8,6 +8,7 @@ use http::uri::Authority;
 use serde::{Deserialize, Deserializer};
 
 use super::ConfigError;
+use super::kv_source::{KvEndpoint, KvSource, endpoints};
 use super::values::{Secret, from_text};
 
 /// One worker behind the gateway.
@@ -19,10 +20,31 @@ pub struct WorkerConfig {
     /// The key it is sent as `authorization: Bearer`, instead of what the client sent; best written as `env:NAME`.
     #[serde(default, deserialize_with = "secret")]
     pub api_key: Option<Secret>,
+    /// Where it publishes KV events, by data-parallel rank.
+    #[serde(default, deserialize_with = "endpoints")]
+    pub kv_events: Vec<KvEndpoint>,
+    /// Where it tells them again, by data-parallel rank; none if it does not.
+    #[serde(default, deserialize_with = "endpoints")]
+    pub kv_replay: Vec<KvEndpoint>,
+    /// Only events whose topic begins so are heard; all of them if empty.
+    #[serde(default)]
+    pub kv_topic: String,
+}
+
+impl WorkerConfig {
+    /// Its publishers of KV events; a rank without a place to replay from has none.
+    pub fn kv_sources(&self) -> Vec<KvSource> {
+        let source = |(rank, events): (usize, &KvEndpoint)| KvSource {
+            events: events.clone(),
+            replay: self.kv_replay.get(rank).cloned(),
+            topic: self.kv_topic.clone(),
+        };
+        self.kv_events.iter().enumerate().map(source).collect()
+    }
 }
 
 /// What a `[[workers]]` table may say.
-pub(super) const WORKER_KEYS: [&str; 2] = ["url", "api_key"];
+pub(super) const WORKER_KEYS: [&str; 5] = ["url", "api_key", "kv_events", "kv_replay", "kv_topic"];
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     from_text(deserializer).map(Some)
@@ -32,7 +54,13 @@ impl FromStr for WorkerConfig {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        Ok(Self { url: text.parse()?, api_key: None })
+        Ok(Self {
+            url: text.parse()?,
+            api_key: None,
+            kv_events: Vec::new(),
+            kv_replay: Vec::new(),
+            kv_topic: String::new(),
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use warmroute_routing::{Event, Publishes, WorkerSpec};
 
 use super::describe::Description;
+use super::kv_events::listen;
 use super::worker::Health;
 use super::{Fleet, Worker};
 use crate::config::{GatewayConfig, Live};
@@ -87,6 +88,7 @@ impl Checker {
         tokio::select! {
             () = gone => {}
             () = self.watch(worker) => {}
+            () = listen(worker) => {}
         }
         self.core.observe(Event::Left { worker: worker.id });
         self.fleet.dismiss(worker.id);

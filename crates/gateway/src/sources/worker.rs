@@ -12,12 +12,13 @@ use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use warmroute_routing::WorkerId;
 
 use super::describe::Description;
-use crate::config::{Secret, WorkerConfig, WorkerUrl};
+use super::kv_events::Account;
+use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 
 /// Whether a worker takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,12 @@ pub(crate) struct Worker {
     description: Mutex<Arc<Description>>,
     /// What it is sent as `authorization`, if not what the client sent.
     key: ArcSwapOption<HeaderValue>,
+    /// Where it publishes KV events.
+    pub(super) kv_sources: Vec<KvSource>,
+    /// What it told of its cache since it last came up, if it is listened to.
+    pub(super) kv_account: ArcSwapOption<Account>,
+    /// Whether it passes its probes, for who waits for that.
+    pub(super) up: watch::Sender<bool>,
 }
 
 impl Worker {
@@ -88,6 +95,9 @@ impl Worker {
             doubted: Notify::new(),
             description: Mutex::default(),
             key: ArcSwapOption::from(config.api_key.as_ref().map(bearer)),
+            kv_sources: config.kv_sources(),
+            kv_account: ArcSwapOption::empty(),
+            up: watch::Sender::new(false),
         }
     }
 
@@ -138,6 +148,11 @@ impl Worker {
         self.key.store(config.api_key.as_ref().map(bearer));
     }
 
+    /// What it told of its cache, if it is listened to.
+    pub(crate) fn kv_account(&self) -> Option<Arc<Account>> {
+        self.kv_account.load_full()
+    }
+
     /// The front could not connect: the checker takes the worker out now instead of at its next probe.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
@@ -153,6 +168,7 @@ impl Worker {
 
     pub(super) fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::SeqCst);
+        self.up.send_replace(health == Health::Up);
     }
 
     pub(super) fn set_draining(&self, draining: bool) {
