@@ -9,6 +9,7 @@ pub(crate) mod alias;
 mod discover;
 mod error;
 mod file;
+mod kv_source;
 mod live;
 #[cfg(test)]
 mod reference;
@@ -27,6 +28,7 @@ use warmroute_routing::policy::PolicyConfig;
 pub use self::alias::AliasConfig;
 pub use self::discover::{BadSource, SourceConfig, Sources};
 pub use self::error::{BadFile, ConfigError};
+pub use self::kv_source::{BadEndpoint, KvEndpoint, KvSource};
 pub(crate) use self::live::Live;
 pub use self::values::{BadSecret, FilePath, Millis, NoPath, Optional, Secret, Sink};
 use self::values::{from_number, from_text};

@@ -22,6 +22,9 @@ Workers are listed as tables in the file, `WARMROUTE_WORKERS` or `--worker` (bot
 [[workers]]
 url = \"http://10.0.0.1:8000\"
 api_key = \"env:WORKER_KEY\"   # optional: sent to this worker instead of what the client sent
+kv_events = \"tcp://10.0.0.1:5557\"   # optional: where it publishes KV events; a list if it has several ranks
+kv_replay = \"tcp://10.0.0.1:5558\"   # optional: where it tells them again
+kv_topic = \"kv@\"                    # optional: only events whose topic begins so
 ```
 
 Other names for models are tables too, in the file only:

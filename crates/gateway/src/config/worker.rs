@@ -9,6 +9,7 @@ use http::uri::Authority;
 use serde::{Deserialize, Deserializer};
 
 use super::ConfigError;
+use super::kv_source::{KvEndpoint, KvSource, endpoints};
 use super::values::{Secret, from_text};
 
 /// One worker behind the gateway.
@@ -22,10 +23,32 @@ pub struct WorkerConfig {
     pub api_key: Option<Secret>,
     /// Most requests it is given at once, instead of what the setting of this name says for all.
     pub max_in_flight: Option<NonZeroU32>,
+    /// Where it publishes KV events, by data-parallel rank.
+    #[serde(default, deserialize_with = "endpoints")]
+    pub kv_events: Vec<KvEndpoint>,
+    /// Where it tells them again, by data-parallel rank; none if it does not.
+    #[serde(default, deserialize_with = "endpoints")]
+    pub kv_replay: Vec<KvEndpoint>,
+    /// Only events whose topic begins so are heard; all of them if empty.
+    #[serde(default)]
+    pub kv_topic: String,
+}
+
+impl WorkerConfig {
+    /// Its publishers of KV events; a rank without a place to replay from has none.
+    pub fn kv_sources(&self) -> Vec<KvSource> {
+        let source = |(rank, events): (usize, &KvEndpoint)| KvSource {
+            events: events.clone(),
+            replay: self.kv_replay.get(rank).cloned(),
+            topic: self.kv_topic.clone(),
+        };
+        self.kv_events.iter().enumerate().map(source).collect()
+    }
 }
 
 /// What a `[[workers]]` table may say.
-pub(super) const WORKER_KEYS: [&str; 3] = ["url", "api_key", "max_in_flight"];
+pub(super) const WORKER_KEYS: [&str; 6] =
+    ["url", "api_key", "max_in_flight", "kv_events", "kv_replay", "kv_topic"];
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     from_text(deserializer).map(Some)
@@ -35,7 +58,14 @@ impl FromStr for WorkerConfig {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        Ok(Self { url: text.parse()?, api_key: None, max_in_flight: None })
+        Ok(Self {
+            url: text.parse()?,
+            api_key: None,
+            max_in_flight: None,
+            kv_events: Vec::new(),
+            kv_replay: Vec::new(),
+            kv_topic: String::new(),
+        })
     }
 }
 

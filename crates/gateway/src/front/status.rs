@@ -59,6 +59,9 @@ pub(crate) fn metrics(gateway: &Gateway) -> Response {
         let booked = books.iter().find(|view| view.id == worker.id);
         gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, booked);
         gateway.core.metrics.circuit(&worker.name, worker.circuit());
+        if let Some(account) = worker.kv_account() {
+            gateway.core.metrics.kv(&worker.name, &account.statement());
+        }
         // It may have been removed since the list was read; its gauges must not come back for good.
         if gateway.fleet.worker(worker.id).is_none() {
             gateway.core.metrics.forget(&worker.name);

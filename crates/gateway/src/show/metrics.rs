@@ -17,6 +17,7 @@ use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Fate, Usage, WorkerView};
 
 use crate::sources::Circuit;
+use crate::sources::kv_events::{Hearability, Statement};
 
 /// The media type of [`Metrics::encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -57,6 +58,18 @@ struct CachedLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WorkerLabel {
     worker: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkerStateLabels {
+    worker: Arc<str>,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkerWhatLabels {
+    worker: Arc<str>,
+    what: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -172,6 +185,16 @@ metrics! {
     queue_rejections: Family<CauseLabel, Counter> = Family::default();
     /// Requests that would have been retried if the budget of retries had not been used up
     retries_refused: Counter = Counter::default();
+    /// 1 for how a worker's KV events are heard, where it publishes them: live, silent (nothing came yet), replaying, or stale
+    /// (not reachable, or with a gap that could not be filled)
+    worker_kv_state: Family<WorkerStateLabels, Gauge> = Family::default();
+    /// Blocks that a worker holds by its own KV events
+    worker_kv_blocks: Family<WorkerLabel, Gauge> = Family::default();
+    /// From the time stamp of a worker's last batch of KV events to its coming; clocks may differ
+    worker_kv_lag_seconds: Family<WorkerLabel, Gauge<f64, AtomicU64>> = Family::default();
+    /// What came of a worker's KV events since it last came up: batches applied, gaps, replays asked for, restarts of the engine,
+    /// unreadable events, and blocks that could not be used: orphans, unknown, missized, beyond (docs/kv-events.md)
+    worker_kv_events: Family<WorkerWhatLabels, Gauge> = Family::default();
     /// Requests moved to another worker before their first byte, by cause
     retries: Family<CauseLabel, Counter> = Family::default();
     /// Clients that left before their answer was complete
@@ -302,6 +325,34 @@ impl Metrics {
         }
     }
 
+    /// What a worker's KV events told so far.
+    pub(crate) fn kv(&self, name: &Arc<str>, told: &Statement) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for state in Hearability::ALL {
+            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
+            self.worker_kv_state.get_or_create(&labels).set(i64::from(state == told.state));
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_kv_blocks.get_or_create(&label).set(i64::from(told.blocks));
+        self.worker_kv_lag_seconds.get_or_create(&label).set(told.lag_micros as f64 / 1e6);
+        for (what, count) in told.counts() {
+            let labels = WorkerWhatLabels { worker: Arc::clone(name), what };
+            self.worker_kv_events.get_or_create(&labels).set(number(count));
+        }
+    }
+
+    fn forget_kv(&self, name: &Arc<str>) {
+        for state in Hearability::ALL {
+            self.worker_kv_state.remove(&WorkerStateLabels { worker: Arc::clone(name), state: state.name() });
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_kv_blocks.remove(&label);
+        self.worker_kv_lag_seconds.remove(&label);
+        for (what, _) in Statement::default().counts() {
+            self.worker_kv_events.remove(&WorkerWhatLabels { worker: Arc::clone(name), what });
+        }
+    }
+
     /// A request that showed this key came to its end.
     pub(crate) fn asked_with(&self, key: &Arc<str>, code: u16) {
         self.key_requests.get_or_create(&KeyLabels { key: Arc::clone(key), code }).inc();
@@ -344,6 +395,7 @@ impl Metrics {
             gauge.remove(&label);
         }
         self.worker_prompt_token_seconds.remove(&label);
+        self.forget_kv(name);
     }
 
     /// The present size of the index, and of all that the router believes.
@@ -412,6 +464,8 @@ mod tests {
         metrics.decided(&decision(), Duration::from_micros(20));
         metrics.used(&Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) }, Tokens(5));
         metrics.worker(&worker, true, Some(&known()));
+        metrics
+            .kv(&worker, &Statement { state: Hearability::Live, blocks: 8, gaps: 2, ..Statement::default() });
         metrics.retried("broken");
         metrics.circuit(&worker, Circuit::HalfOpen);
         metrics.waited(Duration::from_millis(3));
@@ -426,7 +480,7 @@ mod tests {
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 29, "{text}");
+        assert_eq!(helps, 33, "{text}");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
         }
@@ -447,6 +501,10 @@ mod tests {
             "warmroute_queue_depth 2",
             "warmroute_queue_wait_seconds_count 1",
             "warmroute_queue_rejections_total{cause=\"deadline\"} 1",
+            "warmroute_worker_kv_state{worker=\"w:1\",state=\"live\"} 1",
+            "warmroute_worker_kv_state{worker=\"w:1\",state=\"stale\"} 0",
+            "warmroute_worker_kv_blocks{worker=\"w:1\"} 8",
+            "warmroute_worker_kv_events{worker=\"w:1\",what=\"gaps\"} 2",
             "warmroute_index_blocks 7",
             "warmroute_index_bytes 560",
             "warmroute_router_bytes 900",

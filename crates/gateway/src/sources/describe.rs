@@ -13,6 +13,8 @@ use warmroute_kv::Tokens;
 pub(crate) struct Description {
     /// Tokens its KV cache holds.
     pub capacity: Option<Tokens>,
+    /// Tokens in a block of its cache.
+    pub block: Option<Tokens>,
     /// The entries of its model list, as it wrote them.
     pub models: Vec<Value>,
 }
@@ -20,9 +22,11 @@ pub(crate) struct Description {
 impl Description {
     /// Reads the bodies of `/metrics` and `/v1/models`, where there were any.
     pub(crate) fn read(metrics: Option<&Bytes>, models: Option<&Bytes>) -> Self {
-        let capacity = metrics.and_then(|body| capacity(&String::from_utf8_lossy(body)));
+        let metrics = metrics.map(|body| String::from_utf8_lossy(body));
+        let capacity = metrics.as_deref().and_then(capacity);
+        let block = metrics.as_deref().and_then(block);
         let models = models.and_then(|body| serde_json::from_slice::<ModelList>(body).ok());
-        Self { capacity, models: models.map(|list| list.data).unwrap_or_default() }
+        Self { capacity, block, models: models.map(|list| list.data).unwrap_or_default() }
     }
 
     /// The names of its models.
@@ -44,6 +48,12 @@ fn capacity(metrics: &str) -> Option<Tokens> {
     sizes.reduce(u32::saturating_add).filter(|&tokens| tokens > 0).map(Tokens)
 }
 
+/// The block size in the same line.
+fn block(metrics: &str) -> Option<Tokens> {
+    let labels = metrics.lines().find_map(|line| line.strip_prefix("vllm:cache_config_info{"))?;
+    label(labels, "block_size").filter(|&tokens| tokens > 0).map(Tokens)
+}
+
 /// A whole-number label of a metric line; vLLM writes `None` for what it does not know yet.
 fn label(labels: &str, name: &str) -> Option<u32> {
     let found = labels.match_indices(name).find(|(at, _)| *at == 0 || labels[..*at].ends_with(','))?;
@@ -60,6 +70,7 @@ mod tests {
         let line = "vllm:cache_config_info{block_size=\"16\",cpu_block_size=\"8\",num_gpu_blocks=\"250\",engine=\"0\"} 1.0";
         let text = format!("# HELP x\nvllm:num_requests_running 0\n{line}\n");
         assert_eq!(capacity(&text), Some(Tokens(4000)));
+        assert_eq!(block(&text), Some(Tokens(16)));
         assert_eq!(capacity(&format!("{text}{line}\n")), Some(Tokens(8000)), "two engines");
     }
 

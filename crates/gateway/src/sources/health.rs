@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use warmroute_routing::{Event, Publishes, WorkerSpec};
 
 use super::describe::Description;
+use super::kv_events::listen;
 use super::worker::Health;
 use super::{Fleet, Worker};
 use crate::config::{GatewayConfig, Live};
@@ -95,6 +96,7 @@ impl Checker {
             () = self.watch(worker) => {}
             () = worker.mend_circuit(&self.core) => {}
             () = self.keep_seats(worker) => {}
+            () = listen(worker) => {}
         }
         self.core.observe(Event::Left { worker: worker.id });
         self.fleet.dismiss(worker.id);

@@ -1,4 +1,4 @@
-//! Who tells the router about workers: discovery, health checks and descriptions now; KV events and load later.
+//! Who tells the router about workers: discovery, health checks, descriptions and KV events now; load later.
 //!
 //! [`Membership`] decides who belongs to the [`Fleet`]: what the settings list, what is discovered and what the admin API adds. Each member
 //! has one checker task ([`health`]), which ends with it. Only a worker's own checker changes its health, so `Joined` and `Left` reach
@@ -12,6 +12,7 @@ pub(crate) mod describe;
 pub(crate) mod discovery;
 mod fleet;
 pub(crate) mod health;
+pub(crate) mod kv_events;
 mod membership;
 mod seats;
 mod worker;

@@ -13,16 +13,17 @@ use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warmroute_routing::WorkerId;
 
 use super::breaker::Breaker;
 use super::describe::Description;
+use super::kv_events::Account;
 use super::seats::Seats;
-use crate::config::{Secret, WorkerConfig, WorkerUrl};
+use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 
 /// Whether a worker takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,12 @@ pub(crate) struct Worker {
     key: ArcSwapOption<HeaderValue>,
     /// What its own settings say of its seats; 0 is nothing.
     own_seats: AtomicU32,
+    /// Where it publishes KV events.
+    pub(super) kv_sources: Vec<KvSource>,
+    /// What it told of its cache since it last came up, if it is listened to.
+    pub(super) kv_account: ArcSwapOption<Account>,
+    /// Whether it passes its probes, for who waits for that.
+    pub(super) up: watch::Sender<bool>,
 }
 
 impl Worker {
@@ -108,6 +115,9 @@ impl Worker {
             description: Mutex::default(),
             key: ArcSwapOption::from(config.api_key.as_ref().map(bearer)),
             own_seats: AtomicU32::new(config.max_in_flight.map_or(0, NonZeroU32::get)),
+            kv_sources: config.kv_sources(),
+            kv_account: ArcSwapOption::empty(),
+            up: watch::Sender::new(false),
         }
     }
 
@@ -169,6 +179,11 @@ impl Worker {
         self.own_seats.store(config.max_in_flight.map_or(0, NonZeroU32::get), Ordering::SeqCst);
     }
 
+    /// What it told of its cache, if it is listened to.
+    pub(crate) fn kv_account(&self) -> Option<Arc<Account>> {
+        self.kv_account.load_full()
+    }
+
     /// The front could not connect: the checker takes the worker out now instead of at its next probe.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
@@ -194,6 +209,7 @@ impl Worker {
 
     pub(super) fn set_health(&self, health: Health) {
         self.health.store(health as u8, Ordering::SeqCst);
+        self.up.send_replace(health == Health::Up);
     }
 
     pub(super) fn set_draining(&self, draining: bool) {

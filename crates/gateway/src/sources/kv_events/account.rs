@@ -1,0 +1,216 @@
+//! What is known of one worker's cache by its own events, and how well it was heard.
+//!
+//! Several publishers, one for each data-parallel rank, tell of one worker. Their batches are translated one at a time, and what changes
+//! is handed on before the next, so that the index sees changes in the order in which they were told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use warmroute_kv::KvEvents;
+use warmroute_kv::wire::{Batch, Buffers, Losses, MOST_BLOCKS, Naming, Translator, WireError};
+
+/// How a worker is heard, from well to badly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hearability {
+    /// All its publishers are followed without a gap.
+    Live,
+    /// Nothing has been heard of one of them yet.
+    #[default]
+    Silent,
+    /// Something is being asked for again.
+    Replaying,
+    /// One of them cannot be reached, or left a gap that could not be filled.
+    Stale,
+}
+
+impl Hearability {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Live, Self::Silent, Self::Replaying, Self::Stale];
+
+    /// For labels and logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Silent => "silent",
+            Self::Replaying => "replaying",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// Where changes go.
+pub(crate) type Sink = Box<dyn Fn(KvEvents) + Send + Sync>;
+
+/// One worker's cache as it tells it.
+pub(crate) struct Account {
+    /// Guards translation and the order in which changes are handed on.
+    engine: Mutex<Engine>,
+    /// By publisher.
+    states: Mutex<Vec<Hearability>>,
+    sink: Sink,
+    counts: Counts,
+}
+
+struct Engine {
+    translator: Translator,
+    buffers: Buffers,
+}
+
+#[derive(Default)]
+struct Counts {
+    batches: AtomicU64,
+    gaps: AtomicU64,
+    replays: AtomicU64,
+    restarts: AtomicU64,
+    unreadable: AtomicU64,
+    lag_micros: AtomicU64,
+}
+
+/// An account in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statement {
+    /// The worst of its publishers.
+    pub state: Hearability,
+    /// Blocks that it holds, by its own word.
+    pub blocks: u32,
+    /// Batches applied.
+    pub batches: u64,
+    /// Times that something was missing.
+    pub gaps: u64,
+    /// Times that a replay was asked for.
+    pub replays: u64,
+    /// Times that a publisher started anew.
+    pub restarts: u64,
+    /// Events and messages that could not be read.
+    pub unreadable: u64,
+    /// From a batch's time stamp to its coming, the last time, in microseconds; clocks may differ.
+    pub lag_micros: u64,
+    /// What could not be used.
+    pub losses: Losses,
+}
+
+impl Statement {
+    /// What is counted, by its name.
+    pub(crate) const fn counts(&self) -> [(&'static str, u64); 9] {
+        [
+            ("batches", self.batches),
+            ("gaps", self.gaps),
+            ("replays", self.replays),
+            ("restarts", self.restarts),
+            ("unreadable", self.unreadable),
+            ("orphans", self.losses.orphans),
+            ("unknown", self.losses.unknown),
+            ("missized", self.losses.missized),
+            ("beyond", self.losses.beyond),
+        ]
+    }
+}
+
+impl Account {
+    /// Of a worker with so many publishers, whose changes go to `sink`.
+    pub(crate) fn new(naming: Naming, publishers: usize, sink: Sink) -> Self {
+        Self {
+            engine: Mutex::new(Engine {
+                translator: Translator::new(naming, MOST_BLOCKS),
+                buffers: Buffers::default(),
+            }),
+            states: Mutex::new(vec![Hearability::Stale; publishers]),
+            sink,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The account in numbers.
+    pub(crate) fn statement(&self) -> Statement {
+        let (blocks, losses) = {
+            let engine = self.engine.lock();
+            (engine.translator.blocks().0, engine.translator.losses())
+        };
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let state = self.states.lock().iter().copied().max();
+        Statement {
+            state: state.unwrap_or(Hearability::Silent),
+            blocks,
+            batches: count(&self.counts.batches),
+            gaps: count(&self.counts.gaps),
+            replays: count(&self.counts.replays),
+            restarts: count(&self.counts.restarts),
+            unreadable: count(&self.counts.unreadable),
+            lag_micros: count(&self.counts.lag_micros),
+            losses,
+        }
+    }
+
+    /// A batch of the publisher for `rank`, unless it says another rank itself.
+    pub(super) fn apply(&self, rank: u32, payload: &[u8]) {
+        match self.translate(rank, payload) {
+            Ok(()) => add(&self.counts.batches),
+            Err(error) => self.unreadable(&error),
+        }
+    }
+
+    fn translate(&self, rank: u32, payload: &[u8]) -> Result<(), WireError> {
+        let batch = Batch::read(payload)?;
+        self.counts.lag_micros.store(micros_since(batch.published_s), Ordering::Relaxed);
+        let rank = batch.data_parallel_rank.unwrap_or(rank);
+        let engine = &mut *self.engine.lock();
+        let (mut events, mut changes) = (batch.events(), KvEvents::new());
+        while let Some(event) = events.next(&mut engine.buffers) {
+            match event {
+                Ok(event) => engine.translator.apply(rank, &event, &mut changes),
+                Err(error) => self.unreadable(&error),
+            }
+        }
+        self.hand_on(changes);
+        Ok(())
+    }
+
+    /// Nothing is believed of this rank any more.
+    pub(super) fn forget(&self, rank: u32) {
+        let (engine, mut changes) = (&mut *self.engine.lock(), KvEvents::new());
+        engine.translator.forget(rank, &mut changes);
+        self.hand_on(changes);
+    }
+
+    /// Called with the engine locked, so that changes keep their order.
+    fn hand_on(&self, changes: KvEvents) {
+        if !changes.is_empty() {
+            (self.sink)(changes);
+        }
+    }
+
+    pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) {
+        // The first says it all, and a stream of them must not fill the log.
+        if self.counts.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(%error, "a KV event is unreadable; further ones are only counted");
+        }
+    }
+
+    pub(super) fn set_state(&self, publisher: usize, state: Hearability) {
+        self.states.lock()[publisher] = state;
+    }
+
+    pub(super) fn gap(&self) {
+        add(&self.counts.gaps);
+    }
+
+    pub(super) fn replay(&self) {
+        add(&self.counts.replays);
+    }
+
+    pub(super) fn restart(&self) {
+        add(&self.counts.restarts);
+    }
+}
+
+fn add(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+/// By this machine's clock; a time stamp from the future is no time ago.
+fn micros_since(published_s: f64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    // The cast saturates, and makes nothing of what is no number.
+    ((now - published_s).max(0.0) * 1e6) as u64
+}
