@@ -18,8 +18,9 @@ use warmroute_routing::{
 };
 
 use crate::config::GatewayConfig;
-use crate::queue::{Asker, Bounds, Queue, Turned};
+use crate::queue::{Asker, Bounds, Queues, Turned};
 use crate::show::metrics::Metrics;
+use crate::sources::catalogue::Among;
 
 /// Router, clock and metrics of one gateway.
 pub(crate) struct Core {
@@ -30,7 +31,7 @@ pub(crate) struct Core {
     ended: Notify,
     waiting: AtomicUsize,
     /// Those that no worker has room for.
-    pub(crate) queue: Queue,
+    pub(crate) queues: Queues,
     pub(crate) metrics: Metrics,
 }
 
@@ -47,7 +48,7 @@ impl Core {
             started: Instant::now(),
             ended: Notify::new(),
             waiting: AtomicUsize::new(0),
-            queue: Queue::new(),
+            queues: Queues::default(),
             metrics: Metrics::new(),
         }
     }
@@ -80,7 +81,7 @@ impl Core {
         }
         drop(router);
         if makes_room {
-            self.queue.call();
+            self.queues.call();
         }
         // Hardly ever does anybody wait, and then this is one load.
         if self.waiting.load(Ordering::SeqCst) > 0 {
@@ -91,12 +92,12 @@ impl Core {
     /// Decides in turn, when there is room: `decide` is asked until it finds some.
     pub(crate) async fn in_turn(
         &self,
-        asker: Asker,
-        bounds: Bounds,
+        among: &Among,
+        asker: (Asker, Bounds),
         mut decide: impl FnMut() -> Result<(Decision, Booking), NoWorker>,
     ) -> Result<(Decision, Booking), Turned> {
         let since = Instant::now();
-        let decided = self.queue.in_turn(asker, bounds, || {
+        let decided = self.queues.in_turn(among, asker, || {
             let (decision, booking) = decide()?;
             let uncached = decision.prompt - decision.overlap;
             Ok(((decision, booking), uncached))

@@ -68,7 +68,7 @@ pub(crate) fn metrics(gateway: &Gateway) -> Response {
         }
     }
     let core = &gateway.core;
-    core.metrics.waiting(core.queue.waiting());
+    core.metrics.waiting(core.queues.waiting());
     core.metrics.index(core.indexed_blocks(), core.index_bytes(), core.router_bytes());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gateway.core.metrics.encode()).into_response()
 }

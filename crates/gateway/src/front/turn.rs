@@ -71,10 +71,10 @@ impl Gateway {
         pending: &Pending<'_>,
         exchange: &Exchange,
     ) -> Result<(Decision, Booking), Refusal> {
-        let (look, among) = (pending.look, pending.outgoing.among.as_deref());
-        let decide = || self.core.route(&look.request(among, &|| look.text()), pending.work_began);
+        let (look, among) = (pending.look, &pending.outgoing.among);
+        let decide = || self.core.route(&look.request(among.as_deref(), &|| look.text()), pending.work_began);
         // Nobody overtakes those who wait.
-        if self.core.queue.waiting() == 0 {
+        if self.core.queues.waiting_for(among) == 0 {
             match decide() {
                 Err(NoWorker::Full) => {}
                 decided => return Ok(decided?),
@@ -86,7 +86,7 @@ impl Gateway {
             priority: priority(&pending.outgoing.headers, &pending.outgoing.body),
             key: exchange.key(),
         };
-        Ok(self.core.in_turn(asker, bounds, decide).await?)
+        Ok(self.core.in_turn(among, (asker, bounds), decide).await?)
     }
 
     fn place(

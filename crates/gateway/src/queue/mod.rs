@@ -8,6 +8,7 @@
 //! The invariant that nobody waits beside free room: whoever finds no room looks again if anything ended between the look and the wait.
 
 mod line;
+mod queues;
 mod rate;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use warmroute_routing::NoWorker;
 
 pub(crate) use self::line::{Asker, Priority};
 use self::line::{Line, Ticket};
+pub(crate) use self::queues::Queues;
 use self::rate::Rate;
 
 /// How many may wait, and how long.
@@ -56,7 +58,7 @@ impl Turned {
     }
 }
 
-/// The queue of a gateway.
+/// The queue for one set of workers.
 pub(crate) struct Queue {
     /// How many wait. Read without the lock by every request and at every end of one: hardly ever does anybody wait.
     waiting: AtomicUsize,
