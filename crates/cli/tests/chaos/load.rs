@@ -78,7 +78,7 @@ async fn run(gateway: SocketAddr, per_s: f64, over: Arc<AtomicBool>) -> Vec<Endi
 async fn ask(client: Clients, gateway: SocketAddr, number: u64) -> Ending {
     let prompt = format!("{} ", number % 16) + &"And the king said unto the people. ".repeat(30);
     let body = serde_json::json!({
-        "model": "emulated", "prompt": format!("{prompt}{number}"), "max_tokens": 8, "stream": number % 2 == 0,
+        "model": "emulated", "prompt": format!("{prompt}{number}"), "max_tokens": 8, "stream": number.is_multiple_of(2),
     });
     let request = http::Request::post(format!("http://{gateway}/v1/completions"))
         .header("content-type", "application/json")
