@@ -13,33 +13,33 @@ use warmroute_worker::emulated::{EmulatedConfig, Pace};
 #[command(next_help_heading = "With --engine emulated")]
 pub(super) struct Emulation {
     /// How long steps take: h100 or mocker, as in the simulator
-    #[arg(long, value_name = "MODEL", value_parser = engine_model, default_value = "h100")]
+    #[arg(long, hide_short_help = true, value_name = "MODEL", value_parser = engine_model, default_value = "h100")]
     engine_model: EngineModel,
     /// How many times as fast as the model says; 0 spends no time at all
-    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    #[arg(long, hide_short_help = true, value_name = "FACTOR", value_parser = factor)]
     speed: Option<f64>,
     /// Instead of a model: prompt tokens read in a second
-    #[arg(long, value_name = "TOKENS", value_parser = factor, requires = "decode_ms_per_token")]
+    #[arg(long, hide_short_help = true, value_name = "TOKENS", value_parser = factor, requires = "decode_ms_per_token")]
     prefill_tokens_per_second: Option<f64>,
     /// Instead of a model: milliseconds from one token of an answer to the next
-    #[arg(long, value_name = "MS", value_parser = factor, requires = "prefill_tokens_per_second")]
+    #[arg(long, hide_short_help = true, value_name = "MS", value_parser = factor, requires = "prefill_tokens_per_second")]
     decode_ms_per_token: Option<f64>,
     /// Instead of a model: every request takes this long, --max-running at a time
-    #[arg(long, value_name = "MS", conflicts_with_all = ["speed", "prefill_tokens_per_second"])]
+    #[arg(long, hide_short_help = true, value_name = "MS", conflicts_with_all = ["speed", "prefill_tokens_per_second"])]
     latency_ms: Option<u64>,
     /// Tokens of an answer whose length the client leaves open [default: 16]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, hide_short_help = true, value_name = "TOKENS")]
     answer_tokens: Option<u32>,
     /// Bytes of text in a token of an answer, which is one event of a stream [default: 4]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, hide_short_help = true, value_name = "BYTES")]
     chunk_bytes: Option<usize>,
-    #[arg(long = "fault", value_name = "FAULT", help = fault_help())]
+    #[arg(long = "fault", hide_short_help = true, value_name = "FAULT", help = fault_help())]
     faults: Vec<FaultRule>,
     /// Where the chance of faults begins [default: 1]
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, hide_short_help = true, value_name = "SEED")]
     fault_seed: Option<u64>,
     /// Take orders at /faults from this machine: GET, POST {"fault": "stall", "p": 0.1} and DELETE
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     allow_fault_injection: bool,
 }
 

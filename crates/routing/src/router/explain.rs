@@ -33,7 +33,8 @@ impl Router {
         self.survey(request, now);
         let blocks = self.ghost.known(request.blocks);
         let occasion = self.occasion_after(request, blocks, now);
-        let among = Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody())?;
+        let among =
+            Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody(request))?;
         let (rule, policy) = match request.by_load {
             true => (&self.by_load, policy::BY_LOAD),
             false => (&self.policy, self.policy_name),

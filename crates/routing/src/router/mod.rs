@@ -93,7 +93,8 @@ impl Router {
     pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
         self.survey(request, now);
         let occasion = self.occasion(request, now);
-        let among = Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody())?;
+        let among =
+            Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody(request))?;
         let (rule, policy) = match request.by_load {
             true => (&mut self.by_load, policy::BY_LOAD),
             false => (&mut self.policy, self.policy_name),
@@ -211,8 +212,9 @@ impl Router {
         })
     }
 
-    fn nobody(&self) -> NoWorker {
-        let any = |state| self.fleet.iter().any(|(_, worker)| worker.state == state);
+    fn nobody(&self, request: &Request<'_>) -> NoWorker {
+        let may = |id| request.among.is_none_or(|among| among.contains(&id));
+        let any = |state| self.fleet.iter().any(|(id, worker)| may(id) && worker.state == state);
         match (any(State::Up), any(State::Draining)) {
             (true, _) => NoWorker::Full,
             (false, true) => NoWorker::Draining,

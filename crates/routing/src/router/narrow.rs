@@ -5,9 +5,12 @@
 
 use warmroute_kv::Tokens;
 
+use super::Router;
 use super::survey::Survey;
+use crate::fleet::State;
 use crate::policy::Candidate;
 use crate::request::Request;
+use crate::scale::Block;
 
 impl Survey {
     /// Finds the candidates that `request` may go to.
@@ -24,6 +27,20 @@ impl Survey {
     /// The candidates that `request` may go to, in order of their ids, once they have been found.
     pub(super) fn eligible(&self, request: &Request<'_>) -> &[Candidate] {
         if request.among.is_some() { &self.narrowed } else { &self.candidates }
+    }
+}
+
+impl Router {
+    /// Where all that may take a request are suspected, they are asked all the same, as all are where the whole fleet is. What they hold
+    /// was not looked up: it is a guess between a few bad ones.
+    pub(super) fn stand_in(&mut self, request: &Request<'_>, block: Block, prompt: Tokens) {
+        let Some(among) = request.among.filter(|_| self.survey.eligible(request).is_empty()) else { return };
+        let account = |id| Some((id, self.fleet.get(id)?));
+        let accounts = among.iter().filter_map(|id| account(*id));
+        let asked = accounts.filter(|(_, worker)| worker.state == State::Up && worker.has_room());
+        let candidate =
+            |(id, worker)| Candidate { uncached: prompt, ..self.standing_candidate(id, worker, block) };
+        self.survey.narrowed = asked.map(candidate).collect();
     }
 }
 
@@ -83,6 +100,18 @@ mod tests {
         router.observe(Event::Left { worker: WorkerId(2) }, Time::ZERO);
         assert_eq!(router.route(&request, Time::ZERO).unwrap_err(), NoWorker::Unreachable);
         assert!(router.route(&Request::new(ROOT, &[]), Time::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_suspected_worker_is_asked_where_no_other_serves_the_model() {
+        let mut router = router("cache_aware", 3);
+        let only = [WorkerId(2)];
+        let request = Request { among: Some(&only), ..Request::new(ROOT, &[]) };
+        router.observe(Event::Suspected { worker: WorkerId(2) }, Time::ZERO);
+        assert_eq!(router.route(&request, Time::ZERO).unwrap().worker, WorkerId(2));
+        assert_ne!(router.route(&Request::new(ROOT, &[]), Time::ZERO).unwrap().worker, WorkerId(2));
+        router.observe(Event::Seated { worker: WorkerId(2), seats: Some(1) }, Time::ZERO);
+        assert_eq!(router.route(&request, Time::ZERO).unwrap_err(), NoWorker::Full);
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Router {
         self.survey.most = most;
         self.promise(request, block, prompt);
         self.survey.narrow(request);
+        self.stand_in(request, block, prompt);
     }
 
     /// Counts what a worker is going to hold as if it held it already.
@@ -136,7 +137,7 @@ impl Router {
     }
 
     /// A candidate as far as its account goes.
-    fn standing_candidate(&self, id: WorkerId, worker: &Worker, block: Block) -> Candidate {
+    pub(super) fn standing_candidate(&self, id: WorkerId, worker: &Worker, block: Block) -> Candidate {
         let elsewhere = &worker.elsewhere;
         Candidate {
             in_flight: worker.in_flight + elsewhere.in_flight,
