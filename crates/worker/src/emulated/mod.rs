@@ -3,11 +3,11 @@
 //! It answers as the real one does, keeps a real block pool and so reports true hits, takes as long as a model of a serving
 //! engine says (or no time at all), and breaks when told to. It is cheap enough to load a gateway to its limit.
 //!
-//! - [`look`] finds in a body what is asked: four bytes of the prompt are a token, sixteen tokens a block.
-//! - [`seats`] and [`steps`] are the two ways to spend time: each request by itself in one of so many seats, or all of them in
+//! - `look` finds in a body what is asked: four bytes of the prompt are a token, sixteen tokens a block.
+//! - `seats` and `steps` are the two ways to spend time: each request by itself in one of so many seats, or all of them in
 //!   the steps of [`warmroute_kv::timed::Engine`], the one that the simulator runs.
-//! - [`pieces`] and [`reply`] are the answer's shape and its way out; [`routes`] holds all that together.
-//! - [`faults`] is the list of what may go wrong.
+//! - `pieces` and `reply` are the answer's shape and its way out; `routes` holds all that together.
+//! - `faults` is the list of what may go wrong.
 
 mod engine;
 pub mod faults;
