@@ -14,6 +14,7 @@ mod bench;
 mod demo;
 mod gateway;
 mod health;
+mod index;
 mod lists;
 mod logging;
 mod signals;
@@ -52,6 +53,7 @@ enum Command {
     Worker(worker::Flags),
     Bench(bench::Flags),
     Simulate(Box<simulate::Flags>),
+    Index(index::Flags),
     Health(health::Flags),
 }
 
@@ -59,7 +61,7 @@ impl Command {
     /// Services tell what they do; the others print it.
     fn usual_log(&self) -> &'static str {
         match self {
-            Self::Gateway(_) | Self::Worker(_) => "info",
+            Self::Gateway(_) | Self::Worker(_) | Self::Index(_) => "info",
             Self::Demo(_) | Self::Bench(_) | Self::Simulate(_) | Self::Health(_) => "warn",
         }
     }
@@ -126,6 +128,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
             Command::Gateway(flags) => gateway::run(flags).await,
             Command::Worker(flags) => worker::run(flags).await,
             Command::Bench(flags) => bench::run(flags).await,
+            Command::Index(flags) => index::run(flags).await,
             Command::Health(flags) => health::run(flags).await,
             Command::Simulate(_) => unreachable!("it has run above"),
         }

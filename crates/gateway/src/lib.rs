@@ -18,11 +18,13 @@
 //! ```
 
 mod admin;
+mod apis;
 pub mod config;
 mod core;
 #[cfg(test)]
 mod docs;
 mod front;
+pub mod indexer;
 mod journal;
 mod keys;
 mod lanes;
@@ -135,7 +137,8 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
         let (gateway, members, reloader) =
             (Arc::clone(&gateway), Arc::clone(&members), Arc::clone(&reloader));
         let admin = Arc::new(Admin { gateway, members, reloader });
-        tasks.connections.spawn(admin::serve(listener, admin, tasks.connections.clone(), signals.clone()));
+        let routes = admin::routes(&admin);
+        tasks.connections.spawn(apis::serve(listener, routes, tasks.connections.clone(), signals.clone()));
     }
     tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
     let _abandoned = signals.abort.clone().drop_guard();

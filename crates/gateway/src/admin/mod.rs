@@ -11,7 +11,6 @@ mod explain;
 mod fleet;
 mod guard;
 mod sent;
-mod serve;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -31,7 +30,7 @@ use crate::front::{Gateway, status};
 use crate::reload::Reloader;
 use crate::sources::Membership;
 
-pub(crate) use self::serve::serve;
+pub(crate) use self::sent::Sent;
 
 /// What the handlers work on.
 pub(crate) struct Admin {
@@ -70,7 +69,7 @@ const ROUTES: &[Route] = &[
 ];
 
 /// The whole API.
-fn routes(admin: &Arc<Admin>) -> Router {
+pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
     let add = |router: Router<Arc<Admin>>, route: &'static Route| {
         let handlers = (route.handlers)().fallback(move |request| refuse_method(request, route.methods));
         router.route(route.path, handlers)

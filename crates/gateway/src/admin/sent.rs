@@ -9,11 +9,11 @@ use warmroute_openai::ApiError;
 use crate::front::refusal::Refusal;
 
 /// A request's body.
-pub(super) struct Sent(pub(super) Bytes);
+pub(crate) struct Sent(pub(super) Bytes);
 
 impl Sent {
     /// The body as JSON.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_json::from_slice(&self.0).map_err(ApiError::invalid_json)
     }
 }

@@ -53,7 +53,10 @@ pub(crate) struct Account {
 }
 
 struct Engine {
+    /// The account itself.
     translator: Translator,
+    /// The same events counted otherwise, for somebody else.
+    others: Vec<(Translator, Sink)>,
     buffers: Buffers,
 }
 
@@ -113,12 +116,19 @@ impl Account {
         Self {
             engine: Mutex::new(Engine {
                 translator: Translator::new(naming, MOST_BLOCKS),
+                others: Vec::new(),
                 buffers: Buffers::default(),
             }),
             states: Mutex::new(vec![Hearability::Stale; publishers]),
             sink,
             counts: Counts::default(),
         }
+    }
+
+    /// Tells the same events to another translator as well, whose changes go to a sink of its own.
+    pub(crate) fn and(self, translator: Translator, sink: Sink) -> Self {
+        self.engine.lock().others.push((translator, sink));
+        self
     }
 
     /// The account in numbers.
@@ -156,27 +166,32 @@ impl Account {
         let rank = batch.data_parallel_rank.unwrap_or(rank);
         let engine = &mut *self.engine.lock();
         let (mut events, mut changes) = (batch.events(), KvEvents::new());
+        let mut others = vec![KvEvents::new(); engine.others.len()];
         while let Some(event) = events.next(&mut engine.buffers) {
             match event {
-                Ok(event) => engine.translator.apply(rank, &event, &mut changes),
+                Ok(event) => {
+                    engine.translator.apply(rank, &event, &mut changes);
+                    for ((other, _), changes) in engine.others.iter_mut().zip(&mut others) {
+                        other.apply(rank, &event, changes);
+                    }
+                }
                 Err(error) => self.unreadable(&error),
             }
         }
-        self.hand_on(changes);
+        hand_on(changes, &self.sink);
+        engine.others.iter().zip(others).for_each(|((_, sink), changes)| hand_on(changes, sink));
         Ok(())
     }
 
     /// Nothing is believed of this rank any more.
     pub(super) fn forget(&self, rank: u32) {
-        let (engine, mut changes) = (&mut *self.engine.lock(), KvEvents::new());
-        engine.translator.forget(rank, &mut changes);
-        self.hand_on(changes);
-    }
-
-    /// Called with the engine locked, so that changes keep their order.
-    fn hand_on(&self, changes: KvEvents) {
-        if !changes.is_empty() {
-            (self.sink)(changes);
+        let engine = &mut *self.engine.lock();
+        let own = std::iter::once((&mut engine.translator, &self.sink));
+        let others = engine.others.iter_mut().map(|(other, sink)| (other, &*sink));
+        for (translator, sink) in own.chain(others) {
+            let mut changes = KvEvents::new();
+            translator.forget(rank, &mut changes);
+            hand_on(changes, sink);
         }
     }
 
@@ -201,6 +216,13 @@ impl Account {
 
     pub(super) fn restart(&self) {
         add(&self.counts.restarts);
+    }
+}
+
+/// Called with the engine locked, so that changes keep their order.
+fn hand_on(changes: KvEvents, sink: &Sink) {
+    if !changes.is_empty() {
+        sink(changes);
     }
 }
 

@@ -10,6 +10,8 @@ mod frames;
 mod hearing;
 mod publisher;
 #[cfg(test)]
+pub(crate) mod stand_in;
+#[cfg(test)]
 mod tests;
 
 use std::future::pending;
@@ -19,7 +21,7 @@ use futures_util::future::join_all;
 use warmroute_kv::Tokens;
 use warmroute_kv::wire::Naming;
 
-pub(crate) use self::account::{Account, Hearability, Statement};
+pub(crate) use self::account::{Account, Hearability, Sink, Statement};
 use self::publisher::Publisher;
 use super::Worker;
 use crate::config::KvSource;
@@ -49,7 +51,7 @@ pub(super) async fn listen(worker: &Worker) {
 }
 
 /// Follows the publishers of one worker, the first being data-parallel rank 0, for as long as it is polled.
-async fn follow(account: &Arc<Account>, sources: &[KvSource]) {
+pub(crate) async fn follow(account: &Arc<Account>, sources: &[KvSource]) {
     let publishers = sources.iter().enumerate();
     let followed =
         publishers.map(|(place, source)| Publisher::new(Arc::clone(account), source.clone(), place).follow());

@@ -48,17 +48,22 @@ struct Known {
     copies: [u16; Tier::ALL.len()],
 }
 
-/// How many engine hashes hold each block on the worker itself.
-#[derive(Debug, Default)]
-struct Held(Map<BlockHash, u32>);
+/// How many engine hashes hold each block near enough to count.
+#[derive(Debug)]
+struct Held {
+    names: Map<BlockHash, u32>,
+    /// The tier farthest from the accelerator of which copies count.
+    farthest: Tier,
+}
 
 /// There was no room, or no such block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
 impl Copies {
-    pub(super) fn new(most: usize) -> Self {
-        Self { ranks: Vec::new(), held: Held::default(), known: 0, most }
+    /// Of at most so many engine hashes; copies in `farthest` and nearer tiers count.
+    pub(super) fn new(most: usize, farthest: Tier) -> Self {
+        Self { ranks: Vec::new(), held: Held { names: Map::default(), farthest }, known: 0, most }
     }
 
     /// What the block is called that this rank calls so.
@@ -101,10 +106,10 @@ impl Copies {
         let (rank, held) = self.rank_or_new(copy.rank).ok_or(Refused)?;
         let Entry::Occupied(mut occupied) = rank.entry(copy.hash) else { return Err(Refused) };
         let known = occupied.get_mut();
-        let own = known.own();
+        let counted = held.counts(known);
         let copies = &mut known.copies[copy.tier as usize];
         *copies = copies.checked_sub(1).ok_or(Refused)?;
-        if own && !known.own() {
+        if counted && !held.counts(known) {
             held.let_go(known.block.name, events);
         }
         if known.copies == [0; Tier::ALL.len()] {
@@ -127,13 +132,13 @@ impl Copies {
     }
 
     pub(super) fn clear(&mut self, events: &mut KvEvents) {
-        *self = Self::new(self.most);
+        *self = Self::new(self.most, self.held.farthest);
         events.push(KvEvent::Cleared);
     }
 
-    /// Different blocks held on the worker itself.
+    /// Different blocks of which copies count.
     pub(super) fn held(&self) -> usize {
-        self.held.0.len()
+        self.held.names.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -141,7 +146,7 @@ impl Copies {
         let table = |places: usize, entry: usize| places * (entry + 1) * 8 / 7;
         let known =
             self.ranks.iter().map(|(_, rank)| table(rank.capacity(), size_of::<(EngineHash, Known)>()));
-        known.sum::<usize>() + table(self.held.0.capacity(), size_of::<(BlockHash, u32)>())
+        known.sum::<usize>() + table(self.held.names.capacity(), size_of::<(BlockHash, u32)>())
     }
 
     fn rank(&self, rank: u32) -> Option<&Map<EngineHash, Known>> {
@@ -166,31 +171,30 @@ impl Known {
         Self { block, copies: [0; Tier::ALL.len()] }
     }
 
-    /// Whether the worker itself has a copy, in whichever tier: to fetch it costs less than to compute it. What is kept elsewhere is as
-    /// good for any other worker.
-    fn own(&self) -> bool {
-        self.copies[..Tier::Remote as usize].iter().any(|copies| *copies > 0)
-    }
-
     fn add(&mut self, tier: Tier, held: &mut Held, events: &mut KvEvents) {
-        let own = self.own();
+        let counted = held.counts(self);
         let copies = &mut self.copies[tier as usize];
         *copies = copies.saturating_add(1);
-        if !own && self.own() {
+        if !counted && held.counts(self) {
             held.take_in(self.block, events);
         }
     }
 
     fn give_up(&self, held: &mut Held, events: &mut KvEvents) {
-        if self.own() {
+        if held.counts(self) {
             held.let_go(self.block.name, events);
         }
     }
 }
 
 impl Held {
+    /// Whether a copy of it is near enough.
+    fn counts(&self, known: &Known) -> bool {
+        known.copies[..=self.farthest as usize].iter().any(|copies| *copies > 0)
+    }
+
     fn take_in(&mut self, block: Named, events: &mut KvEvents) {
-        let holders = self.0.entry(block.name).or_insert(0);
+        let holders = self.names.entry(block.name).or_insert(0);
         *holders += 1;
         if *holders == 1 {
             event::stored(events, block.parent, block.name);
@@ -198,7 +202,7 @@ impl Held {
     }
 
     fn let_go(&mut self, name: BlockHash, events: &mut KvEvents) {
-        let Entry::Occupied(mut holders) = self.0.entry(name) else { return };
+        let Entry::Occupied(mut holders) = self.names.entry(name) else { return };
         *holders.get_mut() -= 1;
         if *holders.get() == 0 {
             holders.remove();

@@ -14,7 +14,7 @@ mod tests;
 
 use self::copies::{Copies, Copy, Named};
 pub use self::naming::Naming;
-use super::event::{AttentionKind, EngineEvent, Home, Removed, Stored};
+use super::event::{AttentionKind, EngineEvent, Home, Removed, Stored, Tier};
 use crate::event::KvEvents;
 use crate::units::Blocks;
 
@@ -49,9 +49,16 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// A worker of whose cache nothing is known, with room for `most_blocks` blocks.
+    /// A worker of whose cache nothing is known, with room for `most_blocks` blocks. Copies in all tiers of its own count: to fetch one
+    /// costs less than to compute it. What is kept elsewhere is as good for any other worker.
     pub fn new(naming: Naming, most_blocks: usize) -> Self {
-        Self { naming, copies: Copies::new(most_blocks), groups: Vec::new(), losses: Losses::default() }
+        Self::up_to(Tier::Disk, naming, most_blocks)
+    }
+
+    /// The same, where only copies in `farthest` and in tiers nearer to the accelerator count.
+    pub fn up_to(farthest: Tier, naming: Naming, most_blocks: usize) -> Self {
+        let copies = Copies::new(most_blocks, farthest);
+        Self { naming, copies, groups: Vec::new(), losses: Losses::default() }
     }
 
     /// What a data-parallel rank of the engine told, appended to `events` as far as it changes what the worker holds.

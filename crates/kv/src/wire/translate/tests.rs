@@ -126,6 +126,20 @@ fn what_is_kept_elsewhere_only_is_known_but_not_held() {
 }
 
 #[test]
+fn only_copies_that_are_near_enough_count_where_that_is_asked_for() {
+    let (mut device, mut host) =
+        (Translator::up_to(Tier::Device, naming(), 100), Translator::up_to(Tier::Host, naming(), 100));
+    for engine in [&mut device, &mut host] {
+        store("ab").tell(engine, |_| {}, &mut KvEvents::new());
+        Store { home: HOST, ..store("a") }.tell(engine, |stored| stored.tokens = &[], &mut KvEvents::new());
+        remove(engine, "a", Home::default(), &mut KvEvents::new());
+    }
+    assert_eq!((device.blocks(), host.blocks()), (Blocks(1), Blocks(2)));
+    let gone = told(|events| remove(&mut host, "a", HOST, events));
+    assert_eq!(gone, [KvEvent::Removed { blocks: names(root(), "a") }]);
+}
+
+#[test]
 fn orphans_are_counted_and_left_out() {
     let mut engine = Translator::new(naming(), 100);
     let orphans = told(|events| Store { from: 1, ..store("abc") }.tell(&mut engine, |_| {}, events));

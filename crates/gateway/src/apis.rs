@@ -1,4 +1,4 @@
-//! The admin API's listener: few connections, on the main runtime, so that it answers while the lanes are busy.
+//! Listeners of APIs that few ask: the admin's and the indexer's. On the main runtime, so that they answer while the lanes are busy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::{Admin, routes};
 use crate::server::Signals;
 use crate::tasks::Owned;
 
@@ -22,9 +21,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the API until told to stop; its connections are tasks of `tasks`.
-pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, tasks: TaskTracker, signals: Signals) {
-    let service = TowerToHyperService::new(routes(&admin));
+/// Serves an API until told to stop; its connections are tasks of `tasks`.
+pub(crate) async fn serve(listener: TcpListener, routes: axum::Router, tasks: TaskTracker, signals: Signals) {
+    let service = TowerToHyperService::new(routes);
     let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let accept_all = async {
         while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
