@@ -13,15 +13,16 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
+sys.path.append(str(HERE.parent))
+from processes import free_port, running  # noqa: E402
+
 CACHE = pathlib.Path(
     os.environ.get("WARMROUTE_CLIENTS_CACHE")
     or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "warmroute-clients"
@@ -61,35 +62,6 @@ def node_modules(packages):
     if subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", *packages], cwd=home).returncode != 0:
         raise Missing("the packages could not be installed from npm")
     return home
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def until_up(process, url):
-    for _ in range(200):
-        if process.poll() is not None:
-            sys.exit(f"{process.args[0]} has ended with {process.returncode}")
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        time.sleep(0.05)
-    sys.exit(f"{url} does not answer within 10 s")
-
-
-@contextlib.contextmanager
-def running(command, url, log):
-    with open(log, "w") as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-    try:
-        until_up(process, url)
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextlib.contextmanager
