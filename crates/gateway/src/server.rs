@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -11,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
@@ -25,6 +26,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What one connection holds of a request that was not read on, and as much of an answer that its client does not take; and the most
 /// that one read brings. A head must fit.
 const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Who has connected and not asked anything yet may do so until then, though the listener is closed: what it sends may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The two ways in which a connection is told to end.
 #[derive(Clone, Debug)]
@@ -125,7 +129,9 @@ impl Server {
 async fn serve(stream: TcpStream, builder: Builder<Owned>, front: Front, signals: Signals) {
     // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         // On the heap, or hyper would keep room for it in every idle connection.
         let answer = Box::pin(front.clone().answer(request));
         async move { Ok::<_, Infallible>(answer.await) }
@@ -135,10 +141,15 @@ async fn serve(stream: TcpStream, builder: Builder<Owned>, front: Front, signals
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = signals.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = signals.stop.cancelled() => {}
     }
-    tokio::select! {
-        _ = connection => {}
-        () = signals.abort.cancelled() => {}
-    }
+    let in_order = async {
+        // hyper would close a connection at once on which nothing has come. A first answer says `connection: close` by itself.
+        if !asked.load(Ordering::Relaxed) && timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok() {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    };
+    signals.abort.run_until_cancelled(in_order).await;
 }
