@@ -26,6 +26,7 @@ mod front;
 mod journal;
 mod keys;
 mod lanes;
+mod linger;
 mod queue;
 mod reload;
 mod server;
