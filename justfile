@@ -12,6 +12,10 @@ demo *arguments:
 test *arguments:
     cargo test --workspace {{ arguments }}
 
+# A million mutated bodies against a release build of the gateway; WARMROUTE_HOSTILE_BODIES and WARMROUTE_HOSTILE_SEED choose others.
+hostile:
+    WARMROUTE_HOSTILE_BODIES=${WARMROUTE_HOSTILE_BODIES:-1000000} cargo test --release --package warmroute-cli --test hostile -- --nocapture
+
 # OpenAI's, Anthropic's and other people's clients, from PyPI and npm, against a fleet of emulated workers; names of some, or all.
 test-clients *clients:
     cargo build --release --bin warmroute

@@ -28,6 +28,7 @@ pub mod indexer;
 mod journal;
 mod keys;
 mod lanes;
+mod linger;
 mod queue;
 mod reload;
 mod server;

@@ -3,20 +3,25 @@
 //! A connection's life has two signals: `stop` lets it finish what it is doing, `abort` drops it where it stands.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
 use crate::front::Front;
 use crate::lanes::Lane;
+use crate::linger::{Lingering, Refused};
 use crate::tasks::Owned;
 
 /// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
@@ -25,6 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What one connection holds of a request that was not read on, and as much of an answer that its client does not take; and the most
 /// that one read brings. A head must fit.
 const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Who has connected and not asked anything yet may do so until then, though the listener is closed: what it sends may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The two ways in which a connection is told to end.
 #[derive(Clone, Debug)]
@@ -45,9 +53,16 @@ impl Default for Signals {
 /// Accepts connections and serves them until told to stop.
 pub(crate) struct Server {
     lanes: Vec<(Lane, Front)>,
-    builder: Builder<Owned>,
+    how: Arc<Serving>,
     tasks: Owned,
     seats: Arc<Semaphore>,
+}
+
+/// How connections are served.
+struct Serving {
+    builder: Builder<Owned>,
+    /// Who has connected asks within this, or goes. hyper sets no limit before it knows which HTTP is spoken.
+    silence: Duration,
     signals: Signals,
 }
 
@@ -66,13 +81,18 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(config.client_idle_timeout_ms.duration())
             .max_buf_size(BUFFER_BYTES);
-        builder.http2().timer(TokioTimer::new());
-        Self { lanes, builder, tasks, seats: Arc::new(Semaphore::new(config.max_connections)), signals }
+        // HTTP/2 has no such limit: clients are asked now and then whether they are still there.
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(config.client_idle_timeout_ms.duration());
+        let how = Arc::new(Serving { builder, silence: config.client_idle_timeout_ms.duration(), signals });
+        Self { lanes, how, tasks, seats: Arc::new(Semaphore::new(config.max_connections)) }
     }
 
     /// Runs until `stop`, then closes the listener; connections go on under their own signals.
     pub(crate) async fn run(self, listener: TcpListener) {
-        let stop = self.signals.stop.clone();
+        let stop = self.how.signals.stop.clone();
         // Neither waiting for a seat nor `accept` loses a connection when dropped.
         stop.run_until_cancelled(self.accept_all(&listener)).await;
         self.accept_rest(listener);
@@ -109,11 +129,11 @@ impl Server {
     fn begin(&self, stream: std::net::TcpStream, seat: OwnedSemaphorePermit) {
         let fewest = self.lanes.iter().min_by_key(|(lane, _)| lane.connections());
         let Some((lane, front)) = fewest else { return };
-        let (builder, front, signals) = (self.builder.clone(), front.clone(), self.signals.clone());
+        let (how, front) = (Arc::clone(&self.how), front.clone());
         let seats = (seat, lane.seat());
         let connection = async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(stream, builder, front, signals).await;
+                how.serve(stream, front).await;
             }
             drop(seats);
         };
@@ -121,24 +141,50 @@ impl Server {
     }
 }
 
-/// Serves one connection to its end.
-async fn serve(stream: TcpStream, builder: Builder<Owned>, front: Front, signals: Signals) {
-    // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        // On the heap, or hyper would keep room for it in every idle connection.
-        let answer = Box::pin(front.clone().answer(request));
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => return,
-        () = signals.stop.cancelled() => connection.as_mut().graceful_shutdown(),
+impl Serving {
+    /// Serves one connection to its end.
+    async fn serve(&self, stream: TcpStream, front: Front) {
+        // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
+        let _ = stream.set_nodelay(true);
+        let (asked, refused) = (AtomicBool::new(false), Refused::default());
+        let service = service_fn(|request: http::Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let (front, refused) = (front.clone(), refused.clone());
+            // On the heap, or hyper would keep room for it in every idle connection.
+            let answer = Box::pin(async move {
+                let has_body = !request.body().is_end_stream();
+                let answer = front.answer(request).await;
+                refused.set(has_body && answer.body().is_ours());
+                answer
+            });
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let stream = TokioIo::new(Lingering::new(stream, refused.clone()));
+        let connection = std::pin::pin!(self.builder.serve_connection(stream, service));
+        self.see_to_its_end(connection, &asked).await;
     }
-    tokio::select! {
-        _ = connection => {}
-        () = signals.abort.cancelled() => {}
+
+    /// Drives a connection until it has ended, is told to or says nothing from the start. `asked` tells whether it has asked anything.
+    async fn see_to_its_end<C: GracefulConnection>(&self, mut connection: Pin<&mut C>, asked: &AtomicBool) {
+        let silent = || !asked.load(Ordering::Relaxed);
+        // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
+        let mut first = std::pin::pin!(sleep(self.silence));
+        loop {
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return,
+                () = self.signals.stop.cancelled() => break,
+                () = first.as_mut(), if !first.is_elapsed() => if silent() { return },
+            }
+        }
+        let in_order = async {
+            // hyper would close a connection at once on which nothing has come. A first answer says `connection: close` by itself.
+            if silent() && timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        };
+        self.signals.abort.run_until_cancelled(in_order).await;
     }
 }

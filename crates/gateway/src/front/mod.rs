@@ -144,7 +144,8 @@ const HELD_BYTES: usize = 64 * 1024;
 impl Gateway {
     /// The surface that a request belongs to; none if it is ours to answer.
     fn surface(&self, method: &Method, path: &str) -> Option<&'static Surface> {
-        let surface = Surface::taking(method, path)?;
+        // `OPTIONS *` asks the server itself, not a path of it.
+        let surface = Surface::taking(method, path).filter(|_| path != "*")?;
         let ours = surface.is_other() && (pages::is_own(path) || !self.config.now().other_paths);
         (!ours).then_some(surface)
     }

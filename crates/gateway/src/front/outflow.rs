@@ -21,6 +21,13 @@ pub(crate) enum Outflow {
     Whole(Body),
 }
 
+impl Outflow {
+    /// Whether it comes from no worker.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+}
+
 impl http_body::Body for Outflow {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -1,9 +1,10 @@
 //! Shutting down: what runs may end, nothing new begins, and nothing runs for ever.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use warmroute_gateway::Millis;
 
-use crate::client::{complete, complete_coming, get};
+use crate::client::{PROMPT, complete, complete_coming, get};
 use crate::fleet::{gateway, gateway_with, until, within};
 use crate::worker::{Act, End, Worker};
 
@@ -76,4 +77,28 @@ async fn a_gateway_that_is_dropped_is_gone_at_once() {
     drop(gateway);
     within(worker.cancelled()).await;
     drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_connected_before_a_drain_and_asks_during_it_is_answered() {
+    let worker = Worker::start(Act::json("{}")).await;
+    let gateway = gateway(&[&worker]).await;
+    let address = gateway.address();
+    let mut early = TcpStream::connect(address).await.unwrap();
+    // The listen queue is in order: once this one is answered, the one before was accepted.
+    complete(address).await;
+
+    let outside = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let asked =
+            format!("POST /v1/completions HTTP/1.1\r\nhost: g\r\ncontent-length: {}\r\n\r\n", PROMPT.len());
+        early.write_all(format!("{asked}{PROMPT}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        early.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let ((), answer) = within(async { tokio::join!(gateway.shutdown(), outside) }).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
 }
