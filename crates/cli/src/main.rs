@@ -12,6 +12,7 @@ use crate::logging::Logging;
 
 mod bench;
 mod demo;
+mod doctor;
 mod gateway;
 mod health;
 mod index;
@@ -54,6 +55,7 @@ enum Command {
     Bench(bench::Flags),
     Simulate(Box<simulate::Flags>),
     Index(index::Flags),
+    Doctor(doctor::Flags),
     Health(health::Flags),
 }
 
@@ -62,7 +64,7 @@ impl Command {
     fn usual_log(&self) -> &'static str {
         match self {
             Self::Gateway(_) | Self::Worker(_) | Self::Index(_) => "info",
-            Self::Demo(_) | Self::Bench(_) | Self::Simulate(_) | Self::Health(_) => "warn",
+            Self::Demo(_) | Self::Bench(_) | Self::Doctor(_) | Self::Simulate(_) | Self::Health(_) => "warn",
         }
     }
 }
@@ -129,6 +131,7 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
             Command::Worker(flags) => worker::run(flags).await,
             Command::Bench(flags) => bench::run(flags).await,
             Command::Index(flags) => index::run(flags).await,
+            Command::Doctor(flags) => doctor::run(flags).await,
             Command::Health(flags) => health::run(flags).await,
             Command::Simulate(_) => unreachable!("it has run above"),
         }

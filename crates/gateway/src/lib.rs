@@ -23,6 +23,7 @@ pub mod config;
 mod core;
 #[cfg(test)]
 mod docs;
+pub mod doctor;
 mod front;
 pub mod indexer;
 mod journal;

@@ -21,4 +21,4 @@ pub(crate) use self::breaker::{Circuit, Outcome};
 pub(crate) use self::circuit::Attempt;
 pub(crate) use self::fleet::Fleet;
 pub(crate) use self::membership::{Membership, Origin};
-pub(crate) use self::worker::{State, Worker};
+pub(crate) use self::worker::{State, Worker, bearer};

@@ -221,7 +221,7 @@ impl Worker {
     }
 }
 
-fn bearer(key: &Secret) -> Arc<HeaderValue> {
+pub(crate) fn bearer(key: &Secret) -> Arc<HeaderValue> {
     let mut value =
         HeaderValue::from_str(&format!("Bearer {}", key.reveal())).expect("a secret is visible ASCII");
     // Keeps it out of what is logged for debugging.
