@@ -46,7 +46,8 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::config::Live;
 pub use crate::config::{
-    AliasConfig, ConfigError, GatewayConfig, Mark, Millis, SETTINGS, Setting, WorkerConfig, WorkerUrl,
+    AliasConfig, ConfigError, GatewayConfig, Mark, Millis, ModelConfig, SETTINGS, Setting, TokenizerSource,
+    WorkerConfig, WorkerUrl,
 };
 use crate::core::Core;
 use crate::front::{Budget, Front, Gateway};

@@ -69,6 +69,12 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// A model with two tokenizers.
+    #[error("the model `{name}` is listed twice; hint: remove one of the two")]
+    DuplicateModel {
+        /// The model.
+        name: String,
+    },
     /// The admin API where everybody can reach it, and nobody need show a key.
     #[error(
         "admin_listen is {address}, which others can reach, and no key is an admin's; hint: listen on 127.0.0.1, or add a key with `admin` to keys_file"

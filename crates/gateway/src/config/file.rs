@@ -5,6 +5,7 @@ use warmroute_routing::policy::nearest;
 
 use super::alias::ALIAS_KEYS;
 use super::error::BadFile;
+use super::model::MODEL_KEYS;
 use super::worker::WORKER_KEYS;
 use super::{GatewayConfig, SETTINGS};
 
@@ -31,13 +32,17 @@ fn explain(text: &str, error: &Error) -> BadFile {
     let message = error.message().lines().next().unwrap_or_default();
     // serde says this of a key, and lists everything that it could be; the list has a page of its own.
     if let Some(unknown) = quoted(message, "unknown field `") {
-        let in_table = [&WORKER_KEYS[..], &ALIAS_KEYS[..]]
+        let in_table = [&WORKER_KEYS[..], &ALIAS_KEYS[..], &MODEL_KEYS[..]]
             .into_iter()
             .find(|keys| keys.iter().all(|key| message.contains(&format!("`{key}`"))));
         return bad(format!("there is no setting `{unknown}`"), hint(unknown, in_table));
     }
     if let Some(missing) = quoted(message, "missing field `") {
-        let example = if missing == "url" { "http://127.0.0.1:8001" } else { "..." };
+        let example = match missing {
+            "url" => "http://127.0.0.1:8001",
+            "tokenizer" => "hub:Qwen/Qwen3-8B",
+            _ => "...",
+        };
         return bad(format!("`{missing}` is missing"), format!("add {missing} = \"{example}\""));
     }
     let key = content.split(['=', ' ']).next().unwrap_or_default();
@@ -51,7 +56,7 @@ fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
 
 /// `in_table` are the keys of the table it stands in, if it is in one.
 fn hint(unknown: &str, in_table: Option<&[&'static str]>) -> String {
-    let settings = SETTINGS.iter().map(|setting| setting.name).chain(["workers", "aliases"]);
+    let settings = SETTINGS.iter().map(|setting| setting.name).chain(["workers", "aliases", "models"]);
     let found = match in_table {
         Some(keys) => nearest(unknown, keys.iter().copied()),
         None => nearest(unknown, settings),
@@ -90,6 +95,11 @@ mod tests {
             ("[[workers]]\napi_key = \"k\"", 1, "`url` is missing; hint: add url = \"http://"),
             ("[[aliases]]\nnane = \"x\"", 2, "there is no setting `nane`; hint: did you mean `name`?"),
             ("[[aliases]]\nname = \"x\"", 1, "`model` is missing; hint: add model = "),
+            ("[[models]]\nblock_token = 1", 2, "`block_token`; hint: did you mean `block_tokens`?"),
+            ("[[models]]\nname = \"x\"", 1, "`tokenizer` is missing; hint: add tokenizer = \"hub:"),
+            ("[[models]]\nname = \"x\"\ntokenizer = \"hub:\"", 3, "`hub:` names no tokenizer; hint: write"),
+            ("[[models]]\nname = \"x\"\ntokenizer = \"w\"\nblock_tokens = 0", 4, "a nonzero u32"),
+            ("modles = 3", 1, "did you mean `models`?"),
             ("zebra = 1", 1, "hint: docs/settings.md and"),
             ("policy = \"cache_awre\"", 1, "there is no policy 'cache_awre'"),
             ("policy = \"cache_awre\"", 1, "did you mean cache_aware?"),

@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod kv_source;
 mod live;
+mod model;
 #[cfg(test)]
 mod reference;
 mod values;
@@ -30,6 +31,7 @@ pub use self::discover::{BadSource, SourceConfig, Sources};
 pub use self::error::{BadFile, ConfigError};
 pub use self::kv_source::{BadEndpoint, KvEndpoint, KvSource};
 pub(crate) use self::live::Live;
+pub use self::model::{BadTokenizer, ModelConfig, TokenizerSource};
 pub use self::values::{BadSecret, FilePath, Millis, NoPath, Optional, Secret, Sink};
 use self::values::{from_number, from_text};
 pub use self::worker::{WorkerConfig, WorkerUrl};
@@ -79,6 +81,8 @@ macro_rules! settings {
             pub workers: Vec<WorkerConfig>,
             /// Other names for models, `[[aliases]]` in the file.
             pub aliases: Vec<AliasConfig>,
+            /// Models in token mode, `[[models]]` in the file.
+            pub models: Vec<ModelConfig>,
             /// Keys that clients must show, beside those of `keys_file`; from the environment only, since flags show in process lists.
             #[serde(skip)]
             pub keys: Keys,
@@ -87,7 +91,7 @@ macro_rules! settings {
 
         impl Default for GatewayConfig {
             fn default() -> Self {
-                Self { workers: Vec::new(), aliases: Vec::new(), keys: Keys::default(), $($($name: $default,)+)+ }
+                Self { workers: Vec::new(), aliases: Vec::new(), models: Vec::new(), keys: Keys::default(), $($($name: $default,)+)+ }
             }
         }
 
@@ -229,7 +233,9 @@ settings! {
 impl PartialEq for GatewayConfig {
     fn eq(&self, other: &Self) -> bool {
         let alike = |setting: &Setting| (setting.value)(self) == (setting.value)(other);
-        self.workers == other.workers && self.aliases == other.aliases && SETTINGS.iter().all(alike)
+        let lists =
+            self.workers == other.workers && self.aliases == other.aliases && self.models == other.models;
+        lists && SETTINGS.iter().all(alike)
     }
 }
 
@@ -264,6 +270,8 @@ impl GatewayConfig {
             let value = (setting.value)(running);
             merged.set(setting.name, &value).expect("what a setting writes it also reads");
         }
+        // Tokenizers are read when the gateway starts.
+        merged.models.clone_from(&running.models);
         merged
     }
 
@@ -283,6 +291,11 @@ impl GatewayConfig {
         for (index, AliasConfig { name, .. }) in self.aliases.iter().enumerate() {
             if self.aliases[..index].iter().any(|earlier| earlier.name == *name) {
                 return Err(ConfigError::DuplicateAlias { name: name.clone() });
+            }
+        }
+        for (index, ModelConfig { name, .. }) in self.models.iter().enumerate() {
+            if self.models[..index].iter().any(|earlier| earlier.name == *name) {
+                return Err(ConfigError::DuplicateModel { name: name.clone() });
             }
         }
         let bounds = [

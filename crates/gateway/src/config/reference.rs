@@ -34,6 +34,16 @@ Other names for models are tables too, in the file only:
 name = \"gpt-4o\"                # what clients ask for
 model = \"Qwen/Qwen3-8B\"        # what workers are asked for: the name in the body is replaced, and nothing else
 ```
+
+Models whose prompts the gateway turns into tokens ([docs/tokens.md](tokens.md)) are tables as well, read when the gateway starts:
+
+```toml
+[[models]]
+name = \"Qwen/Qwen3-8B\"              # as workers serve it
+tokenizer = \"hub:Qwen/Qwen3-8B\"     # a directory with tokenizer.json, a .gguf file, hub:NAME, or \"worker\" to ask one
+block_tokens = 16                     # optional: tokens in a block of its workers' caches
+chat_template = \"/etc/qwen3.jinja\"   # optional: instead of the tokenizer's own
+```
 ";
 
 fn page() -> String {
