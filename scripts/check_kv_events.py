@@ -2,11 +2,13 @@
 """Reads the KV events that our workers publish with the library and the structures that vLLM reads them with.
 
     cargo run -p warmroute-kv --example kv_messages | python3 scripts/check_kv_events.py      (needs msgspec)
+    python3 scripts/check_kv_events.py --replay tcp://127.0.0.1:5558 --form map               (needs pyzmq too; a worker that runs)
 
 The structures repeat vLLM's names, order and types (vllm/distributed/kv_events.py): lists as in 0.23, maps as in 0.28. msgspec
 refuses a message with a missing field or another type.
 """
 
+import argparse
 import sys
 from typing import Any
 
@@ -57,7 +59,53 @@ def structures(as_list):
     ]
 
 
+def replayed(address):
+    """Everything that a worker still has, by number."""
+    import zmq
+
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.setsockopt(zmq.RCVTIMEO, 10_000)
+    socket.connect(address)
+    socket.send_multipart([b"", (0).to_bytes(8, "big")])
+    while True:
+        _, _, number, payload = socket.recv_multipart()
+        if number == b"\xff" * 8:
+            return
+        yield int.from_bytes(number, "big"), payload
+
+
+def check_worker(address, form):
+    batch, _ = structures(form == "array")
+    held, messages, counts = set(), 0, {}
+    for number, payload in replayed(address):
+        read = msgspec.msgpack.decode(payload, type=batch)
+        # Lists that msgspec writes have all their defaults at the end; readers do without.
+        if form == "map" and msgspec.msgpack.encode(read) != payload:
+            sys.exit(f"message {number}: vLLM would write {read} otherwise")
+        for event in read.events:
+            kind = type(event).__name__
+            counts[kind] = counts.get(kind, 0) + 1
+            if kind == "BlockStored":
+                if len(event.token_ids) != len(event.block_hashes) * event.block_size:
+                    sys.exit(f"message {number}: {event} has not the tokens of its blocks")
+                held.update(event.block_hashes)
+            elif kind == "BlockRemoved":
+                held.difference_update(event.block_hashes)
+            else:
+                held.clear()
+        messages += 1
+    if not messages:
+        sys.exit(f"{address} has nothing to replay; hint: send the worker a prompt of more than one block first")
+    print(f"{form}: {messages} messages read, {counts}; {len(held)} blocks are held")
+
+
 def main():
+    flags = argparse.ArgumentParser(description="Reads our KV events as vLLM does")
+    flags.add_argument("--replay", help="where a worker replays its events; without it, messages come from stdin")
+    flags.add_argument("--form", choices=["map", "array"], default="map")
+    flags = flags.parse_args()
+    if flags.replay:
+        return check_worker(flags.replay, flags.form)
     forms = {"array": (True, 2), "map": (False, None)}
     for line in sys.stdin:
         form, message = line.split()

@@ -12,6 +12,7 @@ use warmroute_worker::{RunningWorker, WorkerConfig, WorkerModel, emulated};
 use crate::{Verdict, signals};
 
 mod emulation;
+mod publishing;
 
 /// Run a worker: a model on this machine's CPU with a prefix cache, or a stand-in without one, OpenAI-compatible
 #[derive(Args)]
@@ -43,6 +44,8 @@ pub(crate) struct Flags {
     /// Milliseconds a drain waits for running requests
     #[arg(long, value_name = "MS", env = "WARMROUTE_DRAIN_GRACE_MS", default_value_t = grace_ms())]
     drain_grace_ms: u64,
+    #[command(flatten)]
+    publishing: publishing::Publishing,
     #[command(flatten)]
     emulation: emulation::Emulation,
 }
@@ -89,6 +92,7 @@ impl Flags {
             max_running: self.max_running.unwrap_or(usual.max_running),
             max_waiting: self.max_waiting.unwrap_or(usual.max_waiting),
             grace: Duration::from_millis(self.drain_grace_ms),
+            kv_events: self.publishing.asked(),
         })
     }
 
@@ -104,6 +108,7 @@ impl Flags {
             max_running: self.max_running.unwrap_or(usual.max_running),
             max_waiting: self.max_waiting.unwrap_or(usual.max_waiting),
             grace: Duration::from_millis(self.drain_grace_ms),
+            kv_events: self.publishing.asked(),
             ..usual
         };
         self.emulation.applied_to(config)

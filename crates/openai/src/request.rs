@@ -57,6 +57,15 @@ pub struct TokenizeRequest {
     pub input: TokenizeInput,
 }
 
+/// `POST /detokenize`, in vLLM's shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetokenizeRequest {
+    /// The model's served name; may be left out.
+    pub model: Option<String>,
+    /// The ids, in order.
+    pub tokens: Vec<u32>,
+}
+
 /// What to tokenise: a text as it is, or a conversation through the model's chat template.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenizeInput {
@@ -189,6 +198,15 @@ impl TokenizeRequest {
             }
         };
         Ok(Self { model, input })
+    }
+}
+
+impl DetokenizeRequest {
+    /// Parses and checks a body.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let fields = Fields::parse(body)?;
+        let model = fields.get("model", "the name of a model")?;
+        Ok(Self { model, tokens: fields.require("tokens", "an array of token ids")? })
     }
 }
 

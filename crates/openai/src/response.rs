@@ -77,7 +77,7 @@ macro_rules! bodies {
     )+ };
 }
 
-bodies!(Completion, ChatCompletion, ModelList, TokenizeResponse);
+bodies!(Completion, ChatCompletion, ModelList, TokenizeResponse, DetokenizeResponse);
 
 /// Answer of `/v1/completions`, whole or one chunk of a stream: OpenAI gives both the same shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,4 +251,11 @@ pub struct TokenizeResponse {
     pub max_model_len: u32,
     /// The ids, in order.
     pub tokens: Vec<u32>,
+}
+
+/// Answer of `POST /detokenize`, in vLLM's shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetokenizeResponse {
+    /// The text.
+    pub prompt: String,
 }

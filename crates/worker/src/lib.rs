@@ -20,6 +20,7 @@ pub mod emulated;
 pub mod engine;
 mod line;
 pub mod model;
+pub mod publish;
 mod server;
 pub mod service;
 

@@ -115,6 +115,11 @@ impl<C: PartialEq> BlockPool<C> {
         Blocks::of((self.capacity + self.idle.len()).saturating_sub(self.used()))
     }
 
+    /// What the shared block of this name was computed from, if there is one.
+    pub fn content(&self, block: BlockHash) -> Option<&C> {
+        self.shared(*self.index.get(&block)?).map(|shared| &shared.content)
+    }
+
     /// How many leading blocks of `chain` are here. Changes nothing, not even recency.
     pub fn longest_prefix<'a>(&self, chain: impl IntoIterator<Item = (BlockHash, &'a C)>) -> usize
     where

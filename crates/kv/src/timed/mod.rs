@@ -5,6 +5,7 @@
 //! the memory of the one admitted last, which begins again later. These are vLLM's rules, without its refinements.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use self::sequence::Sequence;
@@ -153,6 +154,14 @@ impl<W: Work> Engine<W> {
         }
         self.stepping = true;
         Some(self.spec.steps.of(&self.load(), self.spec.cache.0).mul_f64(self.slowness))
+    }
+
+    /// Whose whole blocks the step in hand will have computed, and which: places in the chain of prompt and answer.
+    pub fn finishing(&self) -> impl Iterator<Item = (&W, Range<usize>)> {
+        self.running.iter().map(|sequence| {
+            let computed = sequence.computed + sequence.planned;
+            (&sequence.job.ask, sequence.lease.sealed()..(computed / self.spec.block.0) as usize)
+        })
     }
 
     /// Ends the step in hand.

@@ -2,7 +2,7 @@
 //!
 //! The list form is vLLM 0.20's to 0.23's, the map form that of 0.24 and after: the bytes are the same as theirs.
 
-use super::event::{AttentionKind, EngineEvent, EngineHash, Home, Removed, Stored};
+use super::event::{AttentionKind, EngineEvent, EngineHash, ExtraKeys, Home, Removed, Stored};
 
 /// The form of events in a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,19 @@ pub fn encode(
         }
     }
     writer.optional(data_parallel_rank);
+}
+
+impl ExtraKeys<'_> {
+    /// Writes the keys of so many blocks that begin a prompt with this salt: vLLM has it with the first, and nothing with the others.
+    pub fn write_salt(salt: &str, blocks: usize, out: &mut Vec<u8>) {
+        let mut writer = Writer { form: Form::Array, out };
+        writer.length(blocks, ARRAY);
+        if blocks > 0 {
+            writer.length(1, ARRAY);
+            writer.text(salt);
+        }
+        (1..blocks).for_each(|_| writer.nil());
+    }
 }
 
 struct Writer<'o> {

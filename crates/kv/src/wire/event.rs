@@ -156,6 +156,11 @@ pub struct Removed<'a> {
 pub struct ExtraKeys<'a>(pub(super) &'a [u8]);
 
 impl<'a> ExtraKeys<'a> {
+    /// What [`write_salt`](ExtraKeys::write_salt) wrote, or nothing.
+    pub const fn written(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// Nothing for any block, as nearly always.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()

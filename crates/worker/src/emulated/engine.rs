@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 use warmroute_kv::{Blocks, Tokens};
@@ -11,7 +12,8 @@ use super::look::{BLOCK, Prompt};
 use super::seats::{Seat, Seats};
 use super::steps::{Steps, StepsTicket};
 use super::{Counters, EmulatedConfig, Pace};
-use crate::engine::{Gate, KvBatch, Limits, Metrics, Pass};
+use crate::engine::{Gate, KvBatch, KvFeed, Limits, Metrics, Pass};
+use crate::publish::Outlet;
 
 /// The door and the books of one emulated worker.
 #[derive(Debug)]
@@ -93,12 +95,12 @@ pub(super) enum Ticket {
 }
 
 impl Engine {
-    pub(super) fn new(config: &EmulatedConfig) -> Self {
-        let desk = Desk::new(config);
+    pub(super) fn new(config: &EmulatedConfig, outlet: Option<Outlet>) -> Self {
+        let (desk, feed) = (Desk::new(config), KvFeed::new(outlet));
         match config.pace {
-            Pace::Instant => Self::Seats(Seats::new(desk, config.max_running, std::time::Duration::ZERO)),
-            Pace::Fixed(latency) => Self::Seats(Seats::new(desk, config.max_running, latency)),
-            Pace::Steps { time, speed } => Self::Steps(Steps::new(desk, config, time, speed)),
+            Pace::Instant => Self::Seats(Seats::new(desk, feed, (config.max_running, Duration::ZERO))),
+            Pace::Fixed(latency) => Self::Seats(Seats::new(desk, feed, (config.max_running, latency))),
+            Pace::Steps { time, speed } => Self::Steps(Steps::new(desk, feed, config, (time, speed))),
         }
     }
 

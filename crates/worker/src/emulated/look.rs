@@ -1,4 +1,5 @@
-//! What a body asks, found by one scan: the prompt's bytes become tokens of four and blocks of sixteen without being unescaped.
+//! What a body asks, found by one scan: the prompt's bytes become tokens of four and blocks of sixteen without being unescaped. Tools are
+//! prompt, before the messages, as a chat template would put them.
 //!
 //! That is no tokenizer, but it is one that costs nanoseconds and agrees with itself: equal beginnings are equal tokens, and
 //! `/tokenize` says what usage will say. The last bytes of a prompt are a token even where they are fewer than four.
@@ -23,6 +24,9 @@ pub(super) const BLOCK: Tokens = Tokens(16);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prompt {
     root: BlockHash,
+    /// The tenant's salt in the root.
+    salt: Option<Box<str>>,
+    bytes: Box<[u8]>,
     blocks: Vec<BlockHash>,
     pub(super) tokens: Tokens,
     /// The name of all of it, the last partial block included.
@@ -39,16 +43,29 @@ impl Prompt {
         let name = blocks.last().copied().unwrap_or(root).next_text(rest);
         Self {
             root,
-            blocks,
+            salt: None,
             tokens: Tokens::of(bytes.len().div_ceil(TOKEN_BYTES).max(1)),
+            bytes: bytes.into(),
+            blocks,
             name,
             answer: Tokens(1),
         }
     }
 
+    /// The tenant's salt.
+    pub(super) fn salt(&self) -> Option<&str> {
+        self.salt.as_deref()
+    }
+
+    /// The tokens of its whole block at `place`.
+    pub(super) fn block(&self, place: usize) -> Vec<TokenId> {
+        let bytes = TOKEN_BYTES * BLOCK.get();
+        token_ids(&self.bytes[place * bytes..][..bytes])
+    }
+
     /// A prompt that is nobody else's, as of sound.
     pub(super) fn of_nothing(tokens: Tokens) -> Self {
-        Self { root: BlockHash(0), blocks: Vec::new(), tokens, name: BlockHash(0), answer: Tokens(1) }
+        Self { tokens, ..Self::of(BlockHash(0), &[]) }
     }
 }
 
@@ -90,11 +107,15 @@ pub(super) fn look<'a>(surface: Surface, body: &'a [u8], served: &str) -> Result
         Surface::Completion => RequestView::of_completion(body)?,
         Surface::Responses | Surface::Messages => return Other::read(body)?.asked(surface, served),
     };
-    let root =
-        Namespace { model: served, salt: view.cache_salt.as_deref(), tools: view.tools, lora: None }.root();
+    let salt = view.cache_salt.as_deref();
+    let root = Namespace { model: served, salt, ..Namespace::default() }.root();
+    let mut bytes = prompt_bytes(view.prompt);
+    if let Some(tools) = view.tools {
+        bytes = Cow::Owned([tools, &bytes].concat());
+    }
     let default = (surface == Surface::Completion).then_some(DEFAULT_COMPLETION_TOKENS);
     Ok(Asked {
-        prompt: Prompt::of(root, &prompt_bytes(view.prompt)),
+        prompt: Prompt { salt: salt.map(Box::from), ..Prompt::of(root, &bytes) },
         model: view.model,
         stream: view.stream,
         include_usage: view.include_usage,
@@ -128,6 +149,15 @@ pub(super) fn token_ids(bytes: &[u8]) -> Vec<TokenId> {
     bytes.chunks(TOKEN_BYTES).map(id).collect()
 }
 
+/// The bytes that these are the tokens of; a last token may have been of fewer than four.
+pub(super) fn text_of(tokens: &[TokenId]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    bytes
+}
+
 /// A body of the APIs that are asked less often; read by serde, since nobody loads a gateway with them.
 #[derive(Debug, Deserialize)]
 pub(super) struct Other<'a> {
@@ -138,6 +168,8 @@ pub(super) struct Other<'a> {
     #[serde(alias = "max_output_tokens")]
     max_tokens: Option<u32>,
     previous_response_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
     #[serde(borrow, alias = "instructions")]
     system: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -160,7 +192,8 @@ impl<'a> Other<'a> {
 
     /// All that is prompt, in the order in which an engine would put it.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let parts = [self.system, self.messages, self.prompt, self.input, self.query, self.documents];
+        let parts =
+            [self.tools, self.system, self.messages, self.prompt, self.input, self.query, self.documents];
         parts.into_iter().flatten().flat_map(|raw| prompt_bytes(raw.get().as_bytes()).into_owned()).collect()
     }
 
@@ -215,6 +248,7 @@ mod tests {
         let by_text = Prompt::of(BlockHash(0), &prompt_bytes(format!("\"{text}\"").as_bytes()));
         let by_ids = Prompt::of(BlockHash(0), &prompt_bytes(serde_json::to_string(&ids).unwrap().as_bytes()));
         assert_eq!((ids.len(), by_text.tokens), (18, Tokens(18)));
+        assert_eq!(text_of(&ids), text.as_bytes());
         assert_eq!(by_ids.blocks, by_text.blocks);
     }
 

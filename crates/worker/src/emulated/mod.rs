@@ -20,6 +20,7 @@ mod sidelines;
 mod status;
 mod steps;
 mod surface;
+mod telling;
 mod text;
 
 use std::net::SocketAddr;
@@ -35,8 +36,10 @@ use warmroute_kv::timed::{CHUNK_TOKENS, MOST_REQUESTS, StepTime};
 
 use self::engine::Engine;
 use self::faults::{FaultRule, Faults};
+use self::look::BLOCK;
 use self::routes::Emulator;
 use crate::engine::KvBatch;
+use crate::publish::{self, KvEndpoints, KvPublishing, Publisher};
 use crate::server::{Front, Server};
 use crate::service::WorkerError;
 
@@ -87,6 +90,8 @@ pub struct EmulatedConfig {
     pub allow_fault_injection: bool,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
+    /// Where it publishes what its cache does, if anywhere.
+    pub kv_events: Option<KvPublishing>,
 }
 
 impl Default for EmulatedConfig {
@@ -107,6 +112,7 @@ impl Default for EmulatedConfig {
             seed: 1,
             allow_fault_injection: false,
             grace: Duration::from_secs(30),
+            kv_events: None,
         }
     }
 }
@@ -119,14 +125,15 @@ pub async fn start(config: EmulatedConfig) -> Result<RunningEmulator, WorkerErro
     let refuse = |cause| WorkerError::Listen { address: config.listen, cause };
     let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
-    let emulator = Arc::new(Emulator::new(&config));
+    let (outlet, publisher) = publish::begin(config.kv_events.as_ref(), BLOCK).await?;
+    let emulator = Arc::new(Emulator::new(&config, outlet));
     let mut tasks = JoinSet::new();
     if let Engine::Steps(steps) = &emulator.engine {
         tasks.spawn(Arc::clone(steps).run());
     }
     let server = Server::start(listener, front(Arc::clone(&emulator)));
     tracing::info!(%address, model = config.model, pace = ?config.pace, "emulated worker is up");
-    Ok(RunningEmulator { address, emulator, server, _tasks: tasks, grace: config.grace })
+    Ok(RunningEmulator { address, emulator, server, _tasks: tasks, grace: config.grace, publisher })
 }
 
 fn front(emulator: Arc<Emulator>) -> Front {
@@ -148,6 +155,7 @@ pub struct RunningEmulator {
     server: Server,
     _tasks: JoinSet<()>,
     grace: Duration,
+    publisher: Option<Publisher>,
 }
 
 /// What an emulated worker has done so far.
@@ -165,6 +173,11 @@ impl RunningEmulator {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it publishes what its cache does, if it does.
+    pub fn kv_endpoints(&self) -> Option<&KvEndpoints> {
+        self.publisher.as_ref().map(|publisher| &publisher.bound)
     }
 
     /// What goes wrong: a handle by which to change it.

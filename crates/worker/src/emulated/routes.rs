@@ -26,6 +26,7 @@ use super::reply::Reply;
 use super::status::unready;
 use super::surface::{self, Place, Surface};
 use super::text::Text;
+use crate::publish::Outlet;
 use crate::server::Caller;
 use crate::service::{BODY_LIMIT_BYTES, Refusal, unix_seconds};
 
@@ -50,9 +51,9 @@ pub(super) struct Emulator {
 pub(super) type Answered = Result<Response<Body>, ApiError>;
 
 impl Emulator {
-    pub(super) fn new(config: &EmulatedConfig) -> Self {
+    pub(super) fn new(config: &EmulatedConfig, outlet: Option<Outlet>) -> Self {
         Self {
-            engine: Engine::new(config),
+            engine: Engine::new(config, outlet),
             faults: Faults::new(&config.faults, config.seed),
             draining: AtomicBool::new(false),
             names: std::iter::once(&config.model).chain(&config.aliases).cloned().collect(),

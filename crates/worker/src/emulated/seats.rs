@@ -14,6 +14,7 @@ use warmroute_openai::ApiError;
 
 use super::engine::Desk;
 use super::look::{BLOCK, Prompt};
+use super::telling::{Fresh, Known};
 use crate::engine::{KvBatch, KvFeed, Pass};
 
 /// The seats of one emulated worker.
@@ -49,10 +50,9 @@ pub(super) struct Seat {
 }
 
 impl Seats {
-    pub(super) fn new(desk: Desk, count: usize, latency: Duration) -> Arc<Self> {
+    pub(super) fn new(desk: Desk, feed: KvFeed, (count, latency): (usize, Duration)) -> Arc<Self> {
         let count = count.clamp(1, Semaphore::MAX_PERMITS);
-        let cache =
-            Cache { pool: BlockPool::new(desk.capacity), feed: KvFeed::new(), events: KvEvents::new() };
+        let cache = Cache { pool: BlockPool::new(desk.capacity), feed, events: KvEvents::new() };
         Arc::new(Self {
             desk,
             seats: Arc::new(Semaphore::new(count)),
@@ -95,7 +95,7 @@ impl Seats {
     pub(super) fn clear_cache(&self) {
         let cache = &mut *self.cache.lock();
         cache.pool.clear(&mut cache.events);
-        cache.tell(&self.desk);
+        cache.tell(&self.desk, &Fresh::default());
     }
 
     pub(super) fn kv_batches(&self) -> broadcast::Receiver<Arc<KvBatch>> {
@@ -118,7 +118,7 @@ impl Cache {
         let mut lease = self.pool.begin(prompt.root(), chain);
         let missing = (prompt.tokens + prompt.answer).in_blocks(BLOCK).get() - lease.len();
         let grown = self.pool.grow(&mut lease, missing, &mut self.events);
-        self.tell(desk);
+        self.tell(desk, &Fresh::default());
         match grown {
             Ok(()) => Some(lease),
             Err(_) => {
@@ -128,9 +128,9 @@ impl Cache {
         }
     }
 
-    fn tell(&mut self, desk: &Desk) {
+    fn tell(&mut self, desk: &Desk, fresh: &Fresh) {
         desk.metrics.observe_events(&self.events);
-        self.feed.publish(&mut self.events);
+        self.feed.publish(&mut self.events, &Known { fresh, pool: &self.pool });
     }
 }
 
@@ -150,13 +150,17 @@ impl Seat {
     fn seal(&mut self, tokens: Tokens) {
         let Some(lease) = &mut self.lease else { return };
         let cache = &mut *self.seats.cache.lock();
+        let mut fresh = Fresh::default();
+        if cache.feed.is_published() {
+            fresh.add(&self.prompt, lease.sealed()..tokens.get() / BLOCK.get());
+        }
         while lease.sealed() < tokens.get() / BLOCK.get() {
             let place = lease.sealed();
             let known = self.prompt.blocks().get(place).copied();
             let name = known.unwrap_or_else(|| self.prompt.name.next_text(&place.to_le_bytes()));
             cache.pool.seal(lease, name, (), &mut cache.events);
         }
-        cache.tell(&self.seats.desk);
+        cache.tell(&self.seats.desk, &fresh);
     }
 }
 

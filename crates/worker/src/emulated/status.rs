@@ -9,8 +9,8 @@ use hyper::{Method, Request};
 use serde_json::{Value, json};
 use warmroute_kv::Tokens;
 use warmroute_openai::ApiError;
-use warmroute_openai::request::{TokenizeInput, TokenizeRequest};
-use warmroute_openai::response::{ModelCard, ModelList, TokenizeResponse};
+use warmroute_openai::request::{DetokenizeRequest, TokenizeInput, TokenizeRequest};
+use warmroute_openai::response::{DetokenizeResponse, ModelCard, ModelList, TokenizeResponse};
 
 use super::faults::FaultRule;
 use super::look::{self, Other};
@@ -45,6 +45,7 @@ impl Emulator {
                 StatusCode::OK.into_response()
             }
             Place::Tokenize => self.tokenize(&whole(request).await?)?,
+            Place::Detokenize => self.detokenize(&whole(request).await?)?,
             Place::Faults => self.obey(request, caller).await?,
             _ => answer_json(&json!({"version": env!("CARGO_PKG_VERSION")})),
         })
@@ -64,6 +65,13 @@ impl Emulator {
         let count = Tokens::of(tokens.len()).0;
         let answer = TokenizeResponse { count, max_model_len: self.engine.desk().longest().0, tokens };
         Ok(answer_body(answer.to_body().into()))
+    }
+
+    fn detokenize(&self, body: &[u8]) -> Answered {
+        let request = DetokenizeRequest::parse(body)?;
+        self.served(request.model.as_deref())?;
+        let prompt = String::from_utf8_lossy(&look::text_of(&request.tokens)).into_owned();
+        Ok(answer_body(DetokenizeResponse { prompt }.to_body().into()))
     }
 
     /// `GET` tells the faults in force, `POST` adds one or several, `DELETE` ends them all.

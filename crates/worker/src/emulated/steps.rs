@@ -16,6 +16,7 @@ use warmroute_openai::ApiError;
 use super::EmulatedConfig;
 use super::engine::Desk;
 use super::look::{BLOCK, Prompt};
+use super::telling::{Fresh, Known};
 use crate::engine::{KvBatch, KvFeed, Pass};
 
 /// A step at another speed could take longer than a clock can say, or nothing.
@@ -68,19 +69,19 @@ pub(super) struct StepsTicket {
 }
 
 impl Steps {
-    pub(super) fn new(desk: Desk, config: &EmulatedConfig, time: StepTime, speed: f64) -> Arc<Self> {
+    pub(super) fn new(
+        desk: Desk,
+        feed: KvFeed,
+        config: &EmulatedConfig,
+        (time, speed): (StepTime, f64),
+    ) -> Arc<Self> {
         let spec = EngineSpec {
             chunk: config.prefill_chunk_tokens.max(Tokens(1)),
             most_requests: config.max_running.max(1),
             ..EngineSpec::new(time, desk.longest(), BLOCK)
         };
-        let core = Core {
-            engine: timed::Engine::new(spec),
-            clients: HashMap::new(),
-            next: 0,
-            feed: KvFeed::new(),
-            preemptions: 0,
-        };
+        let core =
+            Core { engine: timed::Engine::new(spec), clients: HashMap::new(), next: 0, feed, preemptions: 0 };
         let speed = speed.clamp(SLOWEST, FASTEST);
         Arc::new(Self { desk, core: Mutex::new(core), came: Notify::new(), speed })
     }
@@ -118,7 +119,7 @@ impl Steps {
     pub(super) fn clear_cache(&self) {
         let core = &mut *self.core.lock();
         core.engine.pool.clear(&mut core.engine.events);
-        core.tell(&self.desk);
+        core.tell(&self.desk, &Fresh::default());
     }
 
     pub(super) fn kv_batches(&self) -> broadcast::Receiver<Arc<KvBatch>> {
@@ -154,12 +155,16 @@ impl Core {
         let mut signals = Vec::new();
         let step = self.engine.begin_step(&mut signals);
         self.hear(&signals, desk);
-        self.tell(desk);
+        // It gives room to what begins; nothing comes in.
+        self.tell(desk, &Fresh::default());
         step
     }
 
     fn end_step(&mut self, desk: &Desk) {
-        let mut signals = Vec::new();
+        let (mut signals, mut fresh) = (Vec::new(), Fresh::default());
+        if self.feed.is_published() {
+            self.engine.finishing().for_each(|(prompt, places)| fresh.add(prompt, places));
+        }
         self.engine.end_step(&mut signals);
         for (id, tokens) in self.engine.answers() {
             if let Some(client) = self.clients.get(&id) {
@@ -167,7 +172,7 @@ impl Core {
             }
         }
         self.hear(&signals, desk);
-        self.tell(desk);
+        self.tell(desk, &fresh);
     }
 
     fn hear(&mut self, signals: &[Signal], desk: &Desk) {
@@ -190,11 +195,12 @@ impl Core {
         }
     }
 
-    fn tell(&mut self, desk: &Desk) {
+    fn tell(&mut self, desk: &Desk, fresh: &Fresh) {
         desk.metrics.observe_preemptions((self.engine.preemptions - self.preemptions) as u64);
         self.preemptions = self.engine.preemptions;
         desk.metrics.observe_events(&self.engine.events);
-        self.feed.publish(&mut self.engine.events);
+        let known = Known { fresh, pool: &self.engine.pool };
+        self.feed.publish(&mut self.engine.events, &known);
     }
 
     fn cancel(&mut self, id: RequestId, desk: &Desk) {

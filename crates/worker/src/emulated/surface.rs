@@ -21,6 +21,7 @@ pub(super) enum Place {
     Rerank,
     Transcription,
     Tokenize,
+    Detokenize,
     ResetCache,
     Models,
     Health,
@@ -31,7 +32,7 @@ pub(super) enum Place {
 }
 
 /// Method, path, and what it is; an empty method takes any.
-const PLACES: [(&str, &str, Place); 15] = [
+const PLACES: [(&str, &str, Place); 16] = [
     ("POST", "/v1/chat/completions", Place::Generate(Surface::Chat)),
     ("POST", "/v1/completions", Place::Generate(Surface::Completion)),
     ("POST", "/v1/responses", Place::Generate(Surface::Responses)),
@@ -41,6 +42,7 @@ const PLACES: [(&str, &str, Place); 15] = [
     ("POST", "/rerank", Place::Rerank),
     ("POST", "/v1/audio/transcriptions", Place::Transcription),
     ("POST", "/tokenize", Place::Tokenize),
+    ("POST", "/detokenize", Place::Detokenize),
     ("POST", "/reset_prefix_cache", Place::ResetCache),
     ("GET", "/v1/models", Place::Models),
     ("GET", "/health", Place::Health),

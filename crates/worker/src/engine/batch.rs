@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use warmroute_kv::{BlockPool, Blocks, KvEvents, Lease, TokenId};
+use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, TokenId};
 use warmroute_openai::response::FinishReason;
 
 use super::inference::Inference;
@@ -143,6 +143,11 @@ impl<M: Inference> Engine<M> {
     /// Share of the cache held by running sequences, 0 to 1.
     pub fn cache_usage(&self) -> f64 {
         self.blocks_in_use().as_f64() / self.pool.capacity().as_f64()
+    }
+
+    /// The tokens of a block in the cache.
+    pub fn tokens_of(&self, block: BlockHash) -> Option<&[TokenId]> {
+        self.pool.content(block).map(|tokens| &**tokens)
     }
 
     /// The model, for tests that look at what it was asked.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use warmroute_kv::KvEvents;
 
+use crate::publish::{Outlet, Told};
+
 /// Batches of cache events kept for a listener that lags; what is older is lost, and the listener can tell by the number.
 const KV_BATCHES_KEPT: usize = 1024;
 
@@ -22,12 +24,19 @@ pub struct KvBatch {
 pub(crate) struct KvFeed {
     next: u64,
     listeners: broadcast::Sender<Arc<KvBatch>>,
+    /// For those outside this process.
+    outlet: Option<Outlet>,
 }
 
 impl KvFeed {
-    /// A feed without listeners.
-    pub(crate) fn new() -> Self {
-        Self { next: 0, listeners: broadcast::Sender::new(KV_BATCHES_KEPT) }
+    /// A feed without listeners in this process.
+    pub(crate) fn new(outlet: Option<Outlet>) -> Self {
+        Self { next: 0, listeners: broadcast::Sender::new(KV_BATCHES_KEPT), outlet }
+    }
+
+    /// Whether blocks that come in have to be told with their tokens.
+    pub(crate) fn is_published(&self) -> bool {
+        self.outlet.is_some()
     }
 
     /// Where listeners subscribe.
@@ -35,10 +44,13 @@ impl KvFeed {
         self.listeners.clone()
     }
 
-    /// Tells everybody, and leaves `events` empty.
-    pub(crate) fn publish(&mut self, events: &mut KvEvents) {
+    /// Tells everybody, and leaves `events` empty. To be called before anything else happens to the cache.
+    pub(crate) fn publish(&mut self, events: &mut KvEvents, told: &impl Told) {
         if events.is_empty() {
             return;
+        }
+        if let Some(outlet) = &self.outlet {
+            outlet.tell(events, told);
         }
         if self.listeners.receiver_count() > 0 {
             let batch = KvBatch { sequence: self.next, events: std::mem::take(events) };

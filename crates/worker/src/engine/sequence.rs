@@ -13,6 +13,8 @@ pub struct RequestId(pub u64);
 pub struct Job {
     /// The namespace in which its blocks may be shared.
     pub root: BlockHash,
+    /// The salt in it.
+    pub salt: Option<Box<str>>,
     /// At least one token, each below the vocabulary's size.
     pub prompt: Vec<TokenId>,
     /// What is asked of the answer.
@@ -43,7 +45,7 @@ pub(super) struct Sequence<T> {
 
 impl<T: Default> Sequence<T> {
     pub(super) fn new(id: RequestId, job: Job, block_tokens: usize) -> Self {
-        let Job { root, prompt, options } = job;
+        let Job { root, prompt, options, salt: _ } = job;
         debug_assert!(!prompt.is_empty(), "an empty prompt has no last token to compute logits from");
         let answer = Answer::new(options);
         let mut sequence =

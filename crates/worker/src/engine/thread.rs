@@ -5,12 +5,14 @@
 //! token the request may get, so a slow reader never stalls the batch. A request whose receiver is dropped leaves the
 //! engine before the next step.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
+use warmroute_kv::{BlockHash, TokenId};
 use warmroute_openai::response::FinishReason;
 
 use super::batch::{Engine, Limits, StepReport, Update};
@@ -20,6 +22,7 @@ use super::inference::Inference;
 use super::metrics::Metrics;
 use super::priority::step_back;
 use super::sequence::{Job, RequestId};
+use crate::publish::{Outlet, Told};
 
 /// Room in the command channel beyond the jobs the gate lets in.
 const SPARE_COMMANDS: usize = 16;
@@ -55,6 +58,8 @@ struct Client {
     outbox: mpsc::Sender<Update>,
     arrived: Instant,
     started: bool,
+    /// What salt the root of its blocks has in it.
+    salt: Option<(BlockHash, Box<str>)>,
     _pass: Pass,
 }
 
@@ -69,17 +74,22 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Starts the thread. `max_waiting` bounds the queue behind the running batch.
+    /// Starts the thread. `max_waiting` bounds the queue behind the running batch; cache events go to `outlet` too, if there is one.
     ///
     /// # Errors
     /// If the system has no thread to give.
-    pub fn start<M>(model: M, limits: Limits, max_waiting: usize, metrics: Metrics) -> std::io::Result<Self>
+    pub fn start<M>(
+        model: M,
+        limits: Limits,
+        max_waiting: usize,
+        (metrics, outlet): (Metrics, Option<Outlet>),
+    ) -> std::io::Result<Self>
     where
         M: Inference<Text: Send> + Send + 'static,
     {
         let gate = Gate::new(limits.max_running + max_waiting);
         let (commands, inbox) = mpsc::channel(limits.max_running + max_waiting + SPARE_COMMANDS);
-        let feed = KvFeed::new();
+        let feed = KvFeed::new(outlet);
         let handle = Self {
             commands,
             gate,
@@ -109,7 +119,13 @@ impl EngineHandle {
     pub fn submit(&self, job: Job, arrived: Instant) -> Result<mpsc::Receiver<Update>, Refused> {
         let pass = self.gate.enter().ok_or_else(|| Refused::Full { in_flight: self.gate.inside() })?;
         let (outbox, updates) = mpsc::channel(job.options.max_tokens.max(1));
-        let client = Client { outbox, arrived, started: false, _pass: pass };
+        let client = Client {
+            outbox,
+            arrived,
+            started: false,
+            salt: job.salt.clone().map(|salt| (job.root, salt)),
+            _pass: pass,
+        };
         self.commands.try_send(Command::Submit { job, client }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refused::Full { in_flight: self.gate.inside() },
             mpsc::error::TrySendError::Closed(_) => Refused::Stopped,
@@ -204,7 +220,7 @@ impl<M: Inference> Shell<M> {
             Command::ClearCache { done } => {
                 let mut events = self.engine.clear_cache();
                 self.metrics.observe_events(&events);
-                self.feed.publish(&mut events);
+                self.feed.publish(&mut events, &Known { engine: &self.engine, clients: &self.clients });
                 // Whoever asked may have gone: the cache is empty all the same.
                 let _ = done.send(());
             }
@@ -231,7 +247,8 @@ impl<M: Inference> Shell<M> {
     fn tell(&mut self, mut report: StepReport) {
         self.metrics.observe_step(&report);
         self.observe_batch();
-        self.feed.publish(&mut report.events);
+        // Before anybody is told of an end, and forgotten with its salt.
+        self.feed.publish(&mut report.events, &Known { engine: &self.engine, clients: &self.clients });
         for (id, update) in report.updates {
             self.deliver(id, update);
         }
@@ -258,5 +275,27 @@ impl<M: Inference> Shell<M> {
 
     fn observe_batch(&self) {
         self.metrics.observe_batch(self.engine.running(), self.engine.cache_usage());
+    }
+}
+
+/// What the engine knows of blocks beyond their names.
+struct Known<'a, M: Inference> {
+    engine: &'a Engine<M>,
+    clients: &'a HashMap<RequestId, Client>,
+}
+
+impl<M: Inference> Told for Known<'_, M> {
+    fn tokens(&self, block: BlockHash) -> Cow<'_, [TokenId]> {
+        // Nothing is evicted in a step after it has begun to share blocks.
+        self.engine.tokens_of(block).expect("a block that has just come in is there").into()
+    }
+
+    fn holds(&self, name: BlockHash) -> bool {
+        self.engine.tokens_of(name).is_some()
+    }
+
+    fn salt(&self, root: BlockHash) -> Option<&str> {
+        let salted = self.clients.values().filter_map(|client| client.salt.as_ref());
+        salted.filter(|(own, _)| *own == root).map(|(_, salt)| &**salt).next()
     }
 }

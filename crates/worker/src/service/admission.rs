@@ -119,16 +119,17 @@ impl Service {
             let length = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
             return Err(ApiError::context_length_exceeded(length, asked, self.longest()));
         }
-        let salt = options.cache_salt.as_deref();
-        let root = Namespace { model: &self.model.name, salt, ..Namespace::default() }.root();
-        let options = AnswerOptions {
+        let salt = options.cache_salt.clone().map(String::into_boxed_str);
+        let namespace = Namespace { model: &self.model.name, salt: salt.as_deref(), ..Namespace::default() };
+        let root = namespace.root();
+        let answer = AnswerOptions {
             sampling: options.sampling,
             seed: options.sampling.seed.unwrap_or_else(fresh_seed),
             stops: options.stop.strings().to_vec(),
             max_tokens: if asked == 0 { room } else { asked as usize },
             ignore_eos: options.ignore_eos,
         };
-        Ok(Job { root, prompt, options })
+        Ok(Job { root, salt, prompt, options: answer })
     }
 }
 

@@ -21,6 +21,7 @@ use warmroute_kv::{Blocks, Tokens};
 pub(crate) use self::refusal::{BODY_LIMIT_BYTES, Refusal};
 use crate::engine::{CachedModel, EngineHandle, KvBatch, Limits, Metrics};
 use crate::model::{BLOCK_TOKENS, LoadError, LoadedModel, ModelSource, load};
+use crate::publish::{self, KvEndpoints, KvPublishing, Outlet, PublishError, Publisher};
 use crate::server::{Answering, Front, Server};
 
 /// Where a worker's model comes from.
@@ -62,6 +63,8 @@ pub struct WorkerConfig {
     pub max_waiting: usize,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
+    /// Where it publishes what its cache does, if anywhere.
+    pub kv_events: Option<KvPublishing>,
 }
 
 impl Default for WorkerConfig {
@@ -77,6 +80,7 @@ impl Default for WorkerConfig {
             max_running: 64,
             max_waiting: 1024,
             grace: Duration::from_secs(30),
+            kv_events: None,
         }
     }
 }
@@ -100,6 +104,9 @@ pub enum WorkerError {
         /// The system's reason.
         cause: std::io::Error,
     },
+    /// The address for KV events could not be had.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// No thread for the engine.
     #[error("cannot start the inference thread: {0}; hint: raise the limit on threads (ulimit -u)")]
     Thread(std::io::Error),
@@ -120,7 +127,7 @@ struct Service {
 }
 
 impl Service {
-    async fn start(config: &WorkerConfig) -> Result<Self, WorkerError> {
+    async fn start(config: &WorkerConfig, outlet: Option<Outlet>) -> Result<Self, WorkerError> {
         let model = config.model.get().await?;
         let capacity = Blocks((config.kv_cache_tokens.0 / Tokens::of(BLOCK_TOKENS).0).max(1));
         let limits = Limits {
@@ -131,8 +138,8 @@ impl Service {
         };
         let metrics = Metrics::new(&model.name, &limits);
         let cached = CachedModel::new(Arc::clone(&model), capacity);
-        let engine =
-            EngineHandle::start(cached, limits, config.max_waiting, metrics).map_err(WorkerError::Thread)?;
+        let engine = EngineHandle::start(cached, limits, config.max_waiting, (metrics, outlet))
+            .map_err(WorkerError::Thread)?;
         Ok(Self {
             names: std::iter::once(model.name.clone()).chain(config.aliases.iter().cloned()).collect(),
             longest: limits.longest().min(model.context.get()),
@@ -163,10 +170,11 @@ pub async fn start(config: WorkerConfig) -> Result<RunningWorker, WorkerError> {
     let refuse = |cause| WorkerError::Listen { address: config.listen, cause };
     let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
-    let service = Arc::new(Service::start(&config).await?);
+    let (outlet, publisher) = publish::begin(config.kv_events.as_ref(), Tokens::of(BLOCK_TOKENS)).await?;
+    let service = Arc::new(Service::start(&config, outlet).await?);
     let server = Server::start(listener, front(routes::router(Arc::clone(&service))));
     tracing::info!(%address, model = service.names[0], longest = service.longest, "worker is up");
-    Ok(RunningWorker { address, service, server, grace: config.grace })
+    Ok(RunningWorker { address, service, server, grace: config.grace, publisher })
 }
 
 /// Every connection gets the same router.
@@ -184,6 +192,7 @@ pub struct RunningWorker {
     service: Arc<Service>,
     server: Server,
     grace: Duration,
+    publisher: Option<Publisher>,
 }
 
 impl RunningWorker {
@@ -195,6 +204,11 @@ impl RunningWorker {
     /// The model, to share with another worker.
     pub fn model(&self) -> Arc<LoadedModel> {
         Arc::clone(&self.service.model)
+    }
+
+    /// Where it publishes what its cache does, if it does.
+    pub fn kv_endpoints(&self) -> Option<&KvEndpoints> {
+        self.publisher.as_ref().map(|publisher| &publisher.bound)
     }
 
     /// Requests running or waiting.
@@ -221,7 +235,7 @@ impl RunningWorker {
         if tokio::time::timeout_at(deadline, self.idle()).await.is_err() {
             tracing::warn!(in_flight = self.in_flight(), "requests were cut after the grace time");
         }
-        let Self { service, server, .. } = self;
+        let Self { service, server, publisher: _publisher, .. } = self;
         server.shutdown(deadline - tokio::time::Instant::now()).await;
         service.engine.stop();
         service.engine.stopped().await;

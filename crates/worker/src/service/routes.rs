@@ -12,9 +12,10 @@ use axum::{Extension, Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 use warmroute_openai::request::{
-    ChatRequest, CompletionRequest, GenerationOptions, TokenizeInput, TokenizeRequest,
+    ChatRequest, CompletionRequest, DetokenizeRequest, GenerationOptions, Prompt, TokenizeInput,
+    TokenizeRequest,
 };
-use warmroute_openai::response::{ModelCard, ModelList, TokenizeResponse};
+use warmroute_openai::response::{DetokenizeResponse, ModelCard, ModelList, TokenizeResponse};
 use warmroute_openai::{AnswerHead, ApiError};
 
 use super::Service;
@@ -35,7 +36,7 @@ const REQUEST_ID_BYTES: usize = 128;
 struct RequestName(HeaderValue);
 
 /// Everything served: method, path, handler. The router and the hints of errors are made from this list.
-fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<Service>>); 8] {
+fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<Service>>); 9] {
     [
         ("POST", "/v1/completions", post(complete)),
         ("POST", "/v1/chat/completions", post(chat)),
@@ -43,6 +44,7 @@ fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<Service>>); 8] {
         ("GET", "/health", get(health)),
         ("GET", "/metrics", get(metrics)),
         ("POST", "/tokenize", post(tokenize)),
+        ("POST", "/detokenize", post(detokenize)),
         ("POST", "/reset_prefix_cache", post(reset_prefix_cache)),
         ("GET", "/version", get(version)),
     ]
@@ -157,6 +159,16 @@ async fn tokenize(State(service): Shared, Whole(body): Whole) -> Result<Json<Tok
     let tokens = service.tokenize(text).await?;
     let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
     Ok(Json(TokenizeResponse { count, max_model_len: service.longest(), tokens }))
+}
+
+async fn detokenize(State(service): Shared, Whole(body): Whole) -> Result<Json<DetokenizeResponse>, Refusal> {
+    let request = DetokenizeRequest::parse(&body)?;
+    if let Some(name) = &request.model {
+        service.check_model(name)?;
+    }
+    let tokens = service.prompt_tokens(Prompt::Tokens(request.tokens)).await?;
+    let prompt = service.model.tokenizer.decode(&tokens).map_err(ApiError::internal)?;
+    Ok(Json(DetokenizeResponse { prompt }))
 }
 
 async fn reset_prefix_cache(State(service): Shared) -> Result<StatusCode, Refusal> {

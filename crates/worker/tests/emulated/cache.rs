@@ -54,13 +54,13 @@ async fn a_small_cache_evicts_the_least_recently_used_prompt_from_its_end() {
 
 /// What one who only listens to the events believes.
 #[derive(Default)]
-struct Believed {
-    held: HashSet<BlockHash>,
+pub(crate) struct Believed {
+    pub(crate) held: HashSet<BlockHash>,
     next: u64,
 }
 
 /// Takes in what was told so far.
-fn hear(batches: &mut Receiver<Arc<KvBatch>>, believed: &mut Believed) {
+pub(crate) fn hear(batches: &mut Receiver<Arc<KvBatch>>, believed: &mut Believed) {
     while let Ok(batch) = batches.try_recv() {
         assert_eq!(batch.sequence, believed.next, "none is lost");
         believed.next += 1;

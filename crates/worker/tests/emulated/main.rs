@@ -5,5 +5,9 @@ mod answers;
 mod cache;
 mod docs;
 mod faults;
+mod live;
 mod pace;
+mod publish;
+#[path = "../reader/mod.rs"]
+mod reader;
 mod world;

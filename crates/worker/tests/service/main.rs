@@ -5,4 +5,7 @@ mod answers;
 mod cache;
 mod failures;
 mod lifecycle;
+mod publish;
+#[path = "../reader/mod.rs"]
+mod reader;
 mod world;

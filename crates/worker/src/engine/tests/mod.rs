@@ -50,7 +50,7 @@ fn options(max_tokens: usize) -> AnswerOptions {
 }
 
 fn job(prompt: impl IntoIterator<Item = TokenId>, max_tokens: usize) -> Job {
-    Job { root: BlockHash(9), prompt: prompt.into_iter().collect(), options: options(max_tokens) }
+    Job { root: BlockHash(9), salt: None, prompt: prompt.into_iter().collect(), options: options(max_tokens) }
 }
 
 /// Everything a run of the engine produced.
@@ -111,7 +111,7 @@ fn a_job(longest: usize) -> impl Strategy<Value = Job> {
             let sampling = if greedy { Sampling::GREEDY } else { Sampling::default() };
             let max_tokens = answer.min(longest - length);
             let options = AnswerOptions { sampling, seed: root, stops, max_tokens, ignore_eos };
-            Job { root: BlockHash(root), prompt: (0..length).map(token).collect(), options }
+            Job { root: BlockHash(root), salt: None, prompt: (0..length).map(token).collect(), options }
         },
     )
 }

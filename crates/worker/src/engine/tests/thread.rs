@@ -9,7 +9,7 @@ use crate::model::Span;
 
 fn handle<M: Inference<Text: Send> + Send + 'static>(model: M, max_waiting: usize) -> EngineHandle {
     let limits = limits(20);
-    EngineHandle::start(model, limits, max_waiting, Metrics::new("toy", &limits)).unwrap()
+    EngineHandle::start(model, limits, max_waiting, (Metrics::new("toy", &limits), None)).unwrap()
 }
 
 /// A model that breaks at its first step.
