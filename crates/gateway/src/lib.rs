@@ -36,6 +36,7 @@ mod server;
 mod show;
 mod sources;
 mod tasks;
+mod tls;
 mod upstream;
 mod watch;
 
@@ -62,10 +63,12 @@ pub use crate::keys::{BadKeys, Keys};
 use crate::lanes::Lanes;
 use crate::reload::Reloader;
 pub use crate::reload::{Origins, Reloaded};
-use crate::server::{Server, Signals};
+use crate::server::{Server, Serving, Signals};
 use crate::sources::health::Checker;
 use crate::sources::{Fleet, Membership, Origin, discovery};
 use crate::tasks::Owned;
+pub use crate::tls::BadTls;
+use crate::tls::Shown;
 use crate::upstream::Upstream;
 
 /// Why a gateway did not start.
@@ -134,7 +137,9 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
     let (address, admin_address) = (clients.address, operators.as_ref().map(|listener| listener.address));
     let lanes = Lanes::start(config.threads).map_err(|source| GatewayError::Threads { source })?;
     let fronts = lanes.all().iter().map(|lane| (lane.clone(), Front::new(&gateway))).collect();
-    let server = Server::new(fronts, &config, Owned(tasks.connections.clone()), signals.clone());
+    let shown = Arc::clone(&gateway.shown);
+    let how = Serving::new(&config, shown, Owned(tasks.connections.clone()), signals.clone());
+    let server = Server::new(fronts, how, config.max_connections);
     tasks.connections.spawn(server.run(clients.listener));
     if let Some(Listener { listener, .. }) = operators {
         let (gateway, members, reloader) =
@@ -194,12 +199,13 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
     Ok(Arc::new(Gateway {
         // The settings themselves are a source too.
         fleet: Arc::new(Fleet::new(1 + config.discover.0.len())),
-        upstream: Upstream::new(config),
+        upstream: Upstream::new(config).map_err(ConfigError::from)?,
         config: Arc::new(Live::new(config.clone())),
         keys: Arc::new(Gate::new(&config.all_keys()?)),
         journal: Arc::new(Journal::open(config, &core)?),
         budget: Arc::new(Budget::new(Instant::now())),
         responses: Arc::default(),
+        shown: Arc::new(Shown::new(config).map_err(ConfigError::from)?),
         draining: CancellationToken::new(),
         core,
     }))

@@ -12,6 +12,7 @@ use warmroute_routing::policy::PolicyConfig;
 use crate::config::{ConfigError, GatewayConfig, Mark, Setting};
 use crate::front::Gateway;
 use crate::sources::{Membership, Origin};
+use crate::tls;
 use crate::watch::Watch;
 
 /// Where settings come from, so that they can be read again.
@@ -88,7 +89,7 @@ impl Reloader {
         let mut read = self.read.lock();
         let told = (self.origins.load)()?;
         told.check()?;
-        let keys = told.all_keys()?;
+        let (keys, shown) = (told.all_keys()?, tls::for_clients(&told)?);
         let running = self.gateway.config.now();
         let names =
             |settings: Vec<&'static Setting>| settings.into_iter().map(|setting| setting.name).collect();
@@ -103,6 +104,7 @@ impl Reloader {
         }
         self.gateway.config.replace(merged);
         self.gateway.keys.replace(&keys);
+        self.gateway.shown.replace(shown);
         self.members.tell(&Origin::Settings, told.workers.clone());
         self.gateway.journal.reopen();
         let later = running.changes(&told).filter(|setting| setting.is(Mark::restart)).collect();
@@ -124,7 +126,9 @@ impl Reloader {
     /// Reloads whenever a file that is read has changed, for as long as it is polled.
     pub(crate) async fn follow_files(&self) {
         let mut files = self.origins.files.clone();
-        files.extend(self.gateway.config.now().keys_file.0.iter().map(|path| path.0.clone()));
+        let config = self.gateway.config.now();
+        let named = [&config.keys_file, &config.tls_cert, &config.tls_key];
+        files.extend(named.into_iter().filter_map(|file| Some(file.0.as_ref()?.0.clone())));
         if files.is_empty() {
             return;
         }

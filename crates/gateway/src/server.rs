@@ -23,6 +23,7 @@ use crate::front::Front;
 use crate::lanes::Lane;
 use crate::linger::{Lingering, Refused};
 use crate::tasks::Owned;
+use crate::tls::{Shown, Socket};
 
 /// When `accept` fails it is for want of file descriptors or memory, which others must give back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -54,40 +55,23 @@ impl Default for Signals {
 pub(crate) struct Server {
     lanes: Vec<(Lane, Front)>,
     how: Arc<Serving>,
-    tasks: Owned,
     seats: Arc<Semaphore>,
 }
 
 /// How connections are served.
-struct Serving {
+pub(crate) struct Serving {
     builder: Builder<Owned>,
+    tasks: Owned,
+    shown: Arc<Shown>,
     /// Who has connected asks within this, or goes. hyper sets no limit before it knows which HTTP is spoken.
     silence: Duration,
     signals: Signals,
 }
 
 impl Server {
-    /// A server with a front on each of its lanes, of which there is at least one; its connections are tasks of `tasks`.
-    pub(crate) fn new(
-        lanes: Vec<(Lane, Front)>,
-        config: &GatewayConfig,
-        tasks: Owned,
-        signals: Signals,
-    ) -> Self {
-        let mut builder = Builder::new(tasks.clone());
-        // hyper counts from the end of the last request, so this bounds idle connections as well as slow heads.
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.client_idle_timeout_ms.duration())
-            .max_buf_size(BUFFER_BYTES);
-        // HTTP/2 has no such limit: clients are asked now and then whether they are still there.
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(config.client_idle_timeout_ms.duration());
-        let how = Arc::new(Serving { builder, silence: config.client_idle_timeout_ms.duration(), signals });
-        Self { lanes, how, tasks, seats: Arc::new(Semaphore::new(config.max_connections)) }
+    /// A server with a front on each of its lanes, of which there is at least one, and so many connections at once.
+    pub(crate) fn new(lanes: Vec<(Lane, Front)>, how: Serving, max_connections: usize) -> Self {
+        Self { lanes, how: Arc::new(how), seats: Arc::new(Semaphore::new(max_connections)) }
     }
 
     /// Runs until `stop`, then closes the listener; connections go on under their own signals.
@@ -137,15 +121,29 @@ impl Server {
             }
             drop(seats);
         };
-        self.tasks.0.spawn_on(connection, lane.runtime());
+        self.how.tasks.0.spawn_on(connection, lane.runtime());
     }
 }
 
 impl Serving {
+    /// As the settings have it; connections are tasks of `tasks`, and shown what `shown` says when they begin.
+    pub(crate) fn new(config: &GatewayConfig, shown: Arc<Shown>, tasks: Owned, signals: Signals) -> Self {
+        let silence = config.client_idle_timeout_ms.duration();
+        let mut builder = Builder::new(tasks.clone());
+        // hyper counts from the end of the last request, so this bounds idle connections as well as slow heads.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(silence).max_buf_size(BUFFER_BYTES);
+        // HTTP/2 has no such limit: clients are asked now and then whether they are still there.
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(silence);
+        Self { builder, tasks, shown, silence, signals }
+    }
+
     /// Serves one connection to its end.
     async fn serve(&self, stream: TcpStream, front: Front) {
         // Without it, Nagle holds a stream's small chunks back until the last one is acknowledged. Failing costs only time.
         let _ = stream.set_nodelay(true);
+        let opened = timeout(self.silence, Socket::open(stream, self.shown.now()));
+        // Who cannot shake hands was told by it.
+        let Some(Ok(Ok(stream))) = self.signals.abort.run_until_cancelled(opened).await else { return };
         let (asked, refused) = (AtomicBool::new(false), Refused::default());
         let service = service_fn(|request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);

@@ -83,6 +83,9 @@ pub enum ConfigError {
         /// The address.
         address: std::net::SocketAddr,
     },
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::BadTls),
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] crate::keys::BadKeys),

@@ -108,7 +108,11 @@ mod tests {
             ("listen = \"here\"", 1, "invalid socket address"),
             ("seed = 1\nseed = 2", 2, "duplicate key"),
             ("seed 1", 1, "expected `=`; hint: Seed of"),
-            ("[[workers]]\nurl = \"ftp://a:1\"", 2, "does not start with http://; hint: write it like"),
+            (
+                "[[workers]]\nurl = \"ftp://a:1\"",
+                2,
+                "does not start with http://, https:// or h2c://; hint: write it like",
+            ),
             ("discover = \"consul://x\"", 1, "is no source of workers"),
             (
                 "[[workers]]\nurl = \"http://a:1\"\napi_key = \"env:WARMROUTE_NO_SUCH\"",

@@ -34,8 +34,10 @@ pub(crate) use self::live::Live;
 pub use self::model::{BadTokenizer, ModelConfig, TokenizerSource};
 pub use self::values::{BadSecret, FilePath, Millis, NoPath, Optional, Secret, Sink};
 use self::values::{from_number, from_text};
+pub(crate) use self::worker::Link;
 pub use self::worker::{WorkerConfig, WorkerUrl};
 use crate::keys::Keys;
+use crate::tls;
 
 /// What is known about one setting besides its value; the command line and the reference page are made from these.
 #[derive(Debug)]
@@ -128,6 +130,12 @@ settings! {
         /// Address and port of the admin API, or off; anything but loopback needs a key with `admin`.
         #[serde(deserialize_with = "from_text")]
         admin_listen: Optional<SocketAddr> = Optional::OFF, main, restart;
+        /// PEM file with the certificate that clients are shown and those it rests on, or off for plain HTTP; read again on a reload.
+        #[serde(deserialize_with = "from_text")]
+        tls_cert: Optional<FilePath> = Optional::OFF;
+        /// PEM file with the key of `tls_cert`; read again with it.
+        #[serde(deserialize_with = "from_text")]
+        tls_key: Optional<FilePath> = Optional::OFF;
         /// Let another gateway listen on the same port (SO_REUSEPORT): a new one can take over while this one drains. See docs/operations.md.
         reuse_port: bool = false, restart;
         /// Threads that serve connections, each its own; 0 is one for each processor. Each fills about one processor when it is busy.
@@ -171,6 +179,9 @@ settings! {
         /// DNS server for `discover`, as 10.0.0.10:53; off asks those of the system.
         #[serde(deserialize_with = "from_text")]
         dns_server: Optional<SocketAddr> = Optional::OFF, restart;
+        /// PEM file with certificates that are believed, beside Mozilla's, of workers at https:// addresses; off believes no others.
+        #[serde(deserialize_with = "from_text")]
+        tls_ca: Optional<FilePath> = Optional::OFF, restart;
         /// Most workers tried for one request before its first byte; beyond three, the fleet has a problem no retry solves.
         max_attempts: usize = 3;
         /// Percent of requests that may be retries, beside ten a second and what was saved up; a fleet that fails for want of power would
@@ -284,7 +295,7 @@ impl GatewayConfig {
             return Err(ConfigError::NoWorkers);
         }
         for (index, worker) in self.workers.iter().enumerate() {
-            if self.workers[..index].iter().any(|earlier| earlier.url == worker.url) {
+            if self.workers[..index].iter().any(|earlier| earlier.url.authority() == worker.url.authority()) {
                 return Err(ConfigError::DuplicateWorker { url: worker.url.clone() });
             }
         }
@@ -311,6 +322,8 @@ impl GatewayConfig {
         if let Some((name, _)) = bounds.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero { name });
         }
+        tls::for_clients(self)?;
+        tls::for_workers(self.tls_ca.0.as_ref())?;
         let keys = self.all_keys()?;
         match self.admin_listen.0 {
             Some(address) if !address.ip().is_loopback() && !keys.has_admin() => {

@@ -20,7 +20,7 @@ Workers are listed as tables in the file, `WARMROUTE_WORKERS` or `--worker` (bot
 
 ```toml
 [[workers]]
-url = \"http://10.0.0.1:8000\"
+url = \"http://10.0.0.1:8000\"       # https:// for TLS, h2c:// for HTTP/2 without it
 api_key = \"env:WORKER_KEY\"   # optional: sent to this worker instead of what the client sent
 kv_events = \"tcp://10.0.0.1:5557\"   # optional: where it publishes KV events; a list if it has several ranks
 kv_replay = \"tcp://10.0.0.1:5558\"   # optional: where it tells them again

@@ -71,12 +71,43 @@ impl FromStr for WorkerConfig {
 
 /// A worker's base address, `http://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct WorkerUrl(Authority);
+pub struct WorkerUrl {
+    link: Link,
+    authority: Authority,
+}
+
+/// How a worker is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Link {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
+}
+
+impl Link {
+    const ALL: [Self; 3] = [Self::Http, Self::Https, Self::H2c];
+
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::H2c => "h2c",
+        }
+    }
+}
 
 impl WorkerUrl {
     /// Host and port: the worker's name in headers, metrics and logs.
     pub fn authority(&self) -> &Authority {
-        &self.0
+        &self.authority
+    }
+
+    /// How it is spoken to.
+    pub(crate) fn link(&self) -> Link {
+        self.link
     }
 }
 
@@ -87,9 +118,9 @@ impl FromStr for WorkerUrl {
         let wrong = |why| ConfigError::WorkerUrl { url: text.to_owned(), why };
         let uri: Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
         let parts = uri.into_parts();
-        if parts.scheme != Some(http::uri::Scheme::HTTP) {
-            return Err(wrong("it does not start with http://"));
-        }
+        let scheme = parts.scheme.as_ref().map_or("", http::uri::Scheme::as_str);
+        let link = Link::ALL.into_iter().find(|link| link.scheme().eq_ignore_ascii_case(scheme));
+        let link = link.ok_or_else(|| wrong("it does not start with http://, https:// or h2c://"))?;
         if parts.path_and_query.is_some_and(|path| path.as_str() != "/") {
             return Err(wrong("it has a path; the gateway adds /v1/... itself"));
         }
@@ -97,13 +128,13 @@ impl FromStr for WorkerUrl {
         if authority.as_str().contains('@') {
             return Err(wrong("it carries a user name, which would show in headers and logs"));
         }
-        Ok(Self(authority))
+        Ok(Self { link, authority })
     }
 }
 
 impl fmt::Display for WorkerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
+        write!(f, "{}://{}", self.link.scheme(), self.authority)
     }
 }
 

@@ -61,6 +61,7 @@ use crate::journal::Journal;
 use crate::keys::Gate;
 use crate::sources::catalogue::Among;
 use crate::sources::{Fleet, State};
+use crate::tls::Shown;
 use crate::upstream::Upstream;
 
 /// What every request needs.
@@ -74,6 +75,7 @@ pub(crate) struct Gateway {
     pub journal: Arc<Journal>,
     pub budget: Arc<Budget>,
     pub responses: Arc<Responses>,
+    pub shown: Arc<Shown>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,
 }
@@ -89,7 +91,8 @@ pub(crate) struct Front {
 impl Front {
     /// A front of this gateway, with connections to workers of its own.
     pub(crate) fn new(gateway: &Gateway) -> Self {
-        let gateway = Arc::new(Gateway { upstream: Upstream::new(&gateway.config.now()), ..gateway.clone() });
+        let gateway =
+            Arc::new(Gateway { upstream: gateway.upstream.beside(&gateway.config.now()), ..gateway.clone() });
         Self { pages: TowerToHyperService::new(pages::routes(&gateway)), gateway }
     }
 

@@ -83,7 +83,7 @@ impl Gateway {
         let headers = worker.authorized(&outgoing.headers);
         let outbound = Outbound {
             method: outgoing.method.clone(),
-            authority: worker.authority(),
+            to: &worker.url,
             path: &outgoing.path,
             headers: &headers,
             body: &outgoing.body,

@@ -195,7 +195,7 @@ impl Checker {
 
     async fn get(&self, worker: &Worker, path: &'static str) -> Result<Response<Incoming>, UpstreamError> {
         let headers = HeaderMap::new();
-        self.upstream.get(worker.authority(), path, &worker.authorized(&headers)).await
+        self.upstream.get(&worker.url, path, &worker.authorized(&headers)).await
     }
 
     /// A GET's whole body, or nothing if the worker has no such path or takes too long.

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::header::AUTHORIZATION;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use tokio::sync::futures::Notified;
@@ -119,11 +118,6 @@ impl Worker {
             kv_account: ArcSwapOption::empty(),
             up: watch::Sender::new(false),
         }
-    }
-
-    /// Where it listens.
-    pub(crate) fn authority(&self) -> &Authority {
-        self.url.authority()
     }
 
     /// Whether it takes requests.

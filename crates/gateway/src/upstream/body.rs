@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
 
 use super::UpstreamError;
@@ -16,20 +15,21 @@ use super::chunked::Chunked;
 use super::connection::Connection;
 use super::head::{Ending, Framing};
 use super::pool::Pool;
+use crate::config::WorkerUrl;
 
 /// A body on its way from a worker.
 pub(crate) struct Incoming {
     /// Where it comes from; nothing once it has all been read.
     connection: Option<Connection>,
     ending: Ending,
-    authority: Authority,
+    from: WorkerUrl,
     pool: Arc<Pool>,
 }
 
 impl Incoming {
     /// What follows the head on this connection.
-    pub(super) fn new(connection: Connection, ending: Ending, authority: Authority, pool: Arc<Pool>) -> Self {
-        let mut body = Self { connection: Some(connection), ending, authority, pool };
+    pub(super) fn new(connection: Connection, ending: Ending, from: WorkerUrl, pool: Arc<Pool>) -> Self {
+        let mut body = Self { connection: Some(connection), ending, from, pool };
         if body.ending.framing == Framing::Length(0) {
             body.finish();
         }
@@ -61,7 +61,7 @@ impl Incoming {
         // Bytes beyond the body belong to no request of ours.
         if self.ending.reusable && connection.buffer.is_empty() {
             connection.rest();
-            self.pool.give(self.authority.clone(), connection);
+            self.pool.give(self.from.clone(), connection);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! One connection to a worker: bytes out, bytes in.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -8,19 +10,27 @@ use bytes::BytesMut;
 use http::Method;
 use http::response::Parts;
 use http::uri::Authority;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::head::{self, Ending};
+use super::secure::{self, Secure};
 use super::{Outbound, UpstreamError};
+use crate::config::{Link, WorkerUrl};
 
 /// A worker's port where its address names none.
-const HTTP_PORT: u16 = 80;
+pub(super) const HTTP_PORT: u16 = 80;
+/// The same with TLS.
+const HTTPS_PORT: u16 = 443;
 /// SYN and FIN need not be told apart from a slow worker by the kernel's two-hour default: probe idle connections sooner.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Room for one read: the whole of most answers and many tokens of a stream.
-const READ_BYTES: usize = 8 * 1024;
+pub(super) const READ_BYTES: usize = 8 * 1024;
 /// Room for one read of an answer that fills every read; the most that one answer holds of our memory.
 const MOST_READ_BYTES: usize = 64 * 1024;
 /// Room for the request's head, from the start.
@@ -28,13 +38,20 @@ const HEAD_BYTES: usize = 1024;
 
 /// An open connection.
 pub(super) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     /// What has come and was not yet taken.
     pub(super) buffer: BytesMut,
     /// Room that the next read gets.
     room: usize,
     /// The head that is sent; kept for its memory.
     head: Vec<u8>,
+}
+
+/// What carries the bytes.
+enum Wire {
+    Plain(TcpStream),
+    /// A kilobyte of state, which plain connections need not carry.
+    Secure(Box<Secure>),
 }
 
 /// How sending a request went.
@@ -47,19 +64,29 @@ pub(super) struct Sent {
 
 impl Connection {
     /// Opens one.
-    pub(super) async fn open(authority: &Authority) -> io::Result<Self> {
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(HTTP_PORT))).await?;
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
+    pub(super) async fn open(to: &WorkerUrl, believed: &Arc<ClientConfig>) -> io::Result<Self> {
+        let wire = match to.link() {
+            Link::Http | Link::H2c => Wire::Plain(dial(to.authority(), HTTP_PORT).await?),
+            Link::Https => {
+                let name =
+                    ServerName::try_from(bare_host(to.authority()).to_owned()).map_err(io::Error::other)?;
+                let stream = dial(to.authority(), HTTPS_PORT).await?;
+                let connector = TlsConnector::from(Arc::clone(believed));
+                Wire::Secure(Box::new(connector.connect(name, stream).await?))
+            }
+        };
         let head = Vec::with_capacity(HEAD_BYTES);
-        Ok(Self { stream, buffer: BytesMut::new(), room: READ_BYTES, head })
+        Ok(Self { wire, buffer: BytesMut::new(), room: READ_BYTES, head })
     }
 
     /// Whether the worker has neither closed it nor said anything unasked. Costs no system call unless it has.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let stream = match &mut self.wire {
+            Wire::Plain(stream) => stream,
+            Wire::Secure(stream) => return secure::is_quiet(stream),
+        };
         let mut unasked = [0];
-        matches!(self.stream.try_read(&mut unasked), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(stream.try_read(&mut unasked), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends the request, or as much of it as the worker takes before it answers.
@@ -67,7 +94,7 @@ impl Connection {
         self.head.clear();
         head::write(&mut self.head, outbound);
         let parts = &mut [IoSlice::new(&self.head), IoSlice::new(outbound.body)];
-        write_all(&self.stream, &mut self.buffer, parts).await
+        write_all(&mut self.wire, &mut self.buffer, parts).await
     }
 
     /// Sends the head of a request whose body comes piece by piece. Its body is sent by [`send_parts`](Self::send_parts).
@@ -78,19 +105,23 @@ impl Connection {
     ) -> Result<Sent, UpstreamError> {
         self.head.clear();
         head::write_streamed(&mut self.head, outbound, length);
-        write_all(&self.stream, &mut self.buffer, &mut [IoSlice::new(&self.head)]).await
+        write_all(&mut self.wire, &mut self.buffer, &mut [IoSlice::new(&self.head)]).await
     }
 
     /// Sends these bytes, or as many as the worker takes before it answers.
     pub(super) async fn send_parts(&mut self, parts: [&[u8]; 3]) -> Result<Sent, UpstreamError> {
-        write_all(&self.stream, &mut self.buffer, &mut parts.map(IoSlice::new)).await
+        write_all(&mut self.wire, &mut self.buffer, &mut parts.map(IoSlice::new)).await
     }
 
     /// Ready when the worker says something final before it has read everything.
     pub(super) fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        let stream = match &mut self.wire {
+            Wire::Plain(stream) => stream,
+            Wire::Secure(stream) => return secure::poll_answers(stream, &mut self.buffer, cx),
+        };
         loop {
-            ready!(self.stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
-            if answers(&self.stream, &mut self.buffer)? {
+            ready!(stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
+            if answers(stream, &mut self.buffer)? {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -110,12 +141,19 @@ impl Connection {
 
     /// Reads what has come, at least one byte, into the buffer; zero is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, UpstreamError>> {
+        let stream = match &mut self.wire {
+            Wire::Plain(stream) => stream,
+            Wire::Secure(stream) => {
+                self.buffer.reserve(self.room);
+                return secure::poll_read(stream, &mut self.buffer, cx);
+            }
+        };
         loop {
-            ready!(self.stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
+            ready!(stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
             // Not before there is something to read: thousands of streams may be waiting.
             self.buffer.reserve(self.room);
             let room = self.buffer.capacity() - self.buffer.len();
-            match self.stream.try_read_buf(&mut self.buffer) {
+            match stream.try_read_buf(&mut self.buffer) {
                 Ok(count) => {
                     self.room = if count == room { (2 * self.room).min(MOST_READ_BYTES) } else { self.room };
                     return Poll::Ready(Ok(count));
@@ -133,8 +171,41 @@ impl Connection {
     }
 }
 
+/// A bare connection to where a worker is.
+pub(super) async fn dial(authority: &Authority, usual_port: u16) -> io::Result<TcpStream> {
+    let port = authority.port_u16().unwrap_or(usual_port);
+    let stream = TcpStream::connect((bare_host(authority), port)).await?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
+    Ok(stream)
+}
+
+fn bare_host(authority: &Authority) -> &str {
+    authority.host().trim_start_matches('[').trim_end_matches(']')
+}
+
+/// What is opened, if it is within this time.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    opened: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long to connect");
+    timeout(limit, opened).await.map_err(too_slow).flatten()
+}
+
 /// Writes all of it, or as much as the worker takes before it answers.
 async fn write_all(
+    wire: &mut Wire,
+    buffer: &mut BytesMut,
+    left: &mut [IoSlice<'_>],
+) -> Result<Sent, UpstreamError> {
+    match wire {
+        Wire::Plain(stream) => write_plain(stream, buffer, left).await,
+        Wire::Secure(stream) => secure::write_all(stream, buffer, left).await,
+    }
+}
+
+async fn write_plain(
     stream: &TcpStream,
     buffer: &mut BytesMut,
     mut left: &mut [IoSlice<'_>],

@@ -55,7 +55,7 @@ pub(super) fn write_streamed(into: &mut Vec<u8>, outbound: &Outbound<'_>, length
 
 fn write_lines(into: &mut Vec<u8>, outbound: &Outbound<'_>) {
     let method = outbound.method.as_str().as_bytes();
-    let authority = outbound.authority.as_str().as_bytes();
+    let authority = outbound.to.authority().as_str().as_bytes();
     for part in [method, b" ", outbound.path.as_str().as_bytes(), b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
     {
         into.extend_from_slice(part);
@@ -165,7 +165,7 @@ mod tests {
         headers.append("x-a", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         let outbound = Outbound {
             method: Method::POST,
-            authority: &"worker:81".parse().unwrap(),
+            to: &"http://worker:81".parse().unwrap(),
             path: &PathAndQuery::from_static("/v1/x?y=1"),
             headers: &headers,
             body: &Bytes::from_static(b"{}"),

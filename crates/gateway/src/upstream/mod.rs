@@ -1,8 +1,9 @@
-//! The one HTTP/1.1 client through which everything is said to workers: requests, probes and descriptions.
+//! The one client through which everything is said to workers: requests, probes and descriptions.
 //!
 //! Our own, because of what a proxy can leave out: whoever asks drives the connection itself, so nothing is handed from task to task;
 //! head and body leave in one system call; an answer's pieces are the very memory that was read. `head` writes and reads heads and
-//! says where a body ends, `chunked` and `body` read bodies, `connection` moves bytes, `pool` keeps connections between requests.
+//! says where a body ends, `chunked` and `body` read bodies, `connection` moves bytes (`secure` over TLS), `pool` keeps connections between
+//! requests. Workers that want HTTP/2 are spoken to by hyper's client, on `shared` connections.
 //!
 //! Every lane has a client of its own, and the health checks have one. Nothing is retried here; every retry is the front's decision,
 //! which knows about other workers. Dropping the future or the body of an answer closes the connection: that is how a worker learns
@@ -12,7 +13,10 @@ mod body;
 mod chunked;
 mod connection;
 mod head;
+mod incoming;
 mod pool;
+mod secure;
+mod shared;
 mod streamed;
 #[cfg(test)]
 mod tests;
@@ -22,21 +26,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response};
-use tokio::time::timeout;
+use rustls::ClientConfig;
 
-pub(crate) use self::body::Incoming;
 use self::connection::Connection;
+pub(crate) use self::incoming::Incoming;
 use self::pool::Pool;
+use self::shared::Shared;
 pub(crate) use self::streamed::Interrupted;
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, Link, WorkerUrl};
+use crate::tls::{self, BadTls};
 
 /// A request on its way to a worker. The body is one piece of memory, shared with every retry.
 pub(crate) struct Outbound<'a> {
     pub method: Method,
     /// The worker.
-    pub authority: &'a Authority,
+    pub to: &'a WorkerUrl,
     pub path: &'a PathAndQuery,
     /// Without those that concern one connection, `host` and `content-length`: these are written anew.
     pub headers: &'a HeaderMap,
@@ -85,48 +91,64 @@ impl UpstreamError {
 #[derive(Clone)]
 pub(crate) struct Upstream {
     pool: Arc<Pool>,
+    shared: Arc<Shared>,
+    believed: Arc<ClientConfig>,
     connect_timeout: Duration,
 }
 
 impl Upstream {
     /// The client as the settings want it.
-    pub(crate) fn new(config: &GatewayConfig) -> Self {
-        Self {
-            pool: Arc::new(Pool::new(config.pool_idle_timeout_ms.duration())),
+    ///
+    /// # Errors
+    /// If there are certificates to be believed and they cannot be read.
+    pub(crate) fn new(config: &GatewayConfig) -> Result<Self, BadTls> {
+        let keep = config.pool_idle_timeout_ms.duration();
+        Ok(Self {
+            pool: Arc::new(Pool::new(keep)),
+            shared: Arc::new(Shared::new(keep)),
+            believed: tls::for_workers(config.tls_ca.0.as_ref())?,
             connect_timeout: config.connect_timeout_ms.duration(),
-        }
+        })
+    }
+
+    /// Another with connections of its own.
+    pub(crate) fn beside(&self, config: &GatewayConfig) -> Self {
+        let keep = config.pool_idle_timeout_ms.duration();
+        Self { pool: Arc::new(Pool::new(keep)), shared: Arc::new(Shared::new(keep)), ..self.clone() }
     }
 
     /// Sends a request; returns when the head of the answer is there. Sets no limit to the time that takes.
     pub(crate) async fn request(&self, outbound: &Outbound<'_>) -> Result<Response<Incoming>, UpstreamError> {
-        let used = if outbound.fresh { None } else { self.pool.take(outbound.authority) };
+        if outbound.to.link() == Link::H2c {
+            let response = self.shared.request(outbound, self.connect_timeout).await?;
+            return Ok(response.map(Incoming::Shared));
+        }
+        let used = if outbound.fresh { None } else { self.pool.take(outbound.to) };
         let mut connection = match used {
             Some(connection) => connection,
-            None => self.connect(outbound.authority).await?,
+            None => self.connect(outbound.to).await?,
         };
         let sent = connection.send(outbound).await?;
         let (parts, mut ending) = connection.head(&outbound.method).await?;
         ending.reusable &= sent.whole;
-        let body = Incoming::new(connection, ending, outbound.authority.clone(), Arc::clone(&self.pool));
-        Ok(Response::from_parts(parts, body))
+        let body = body::Incoming::new(connection, ending, outbound.to.clone(), Arc::clone(&self.pool));
+        Ok(Response::from_parts(parts, Incoming::Alone(body)))
     }
 
     /// Asks for `path` with these headers and nothing else.
     pub(crate) async fn get(
         &self,
-        authority: &Authority,
+        to: &WorkerUrl,
         path: &'static str,
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let (path, body) = (PathAndQuery::from_static(path), Bytes::new());
-        let outbound =
-            Outbound { method: Method::GET, authority, path: &path, headers, body: &body, fresh: false };
+        let outbound = Outbound { method: Method::GET, to, path: &path, headers, body: &body, fresh: false };
         self.request(&outbound).await
     }
 
-    async fn connect(&self, authority: &Authority) -> Result<Connection, UpstreamError> {
-        let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "it took too long to connect");
-        let opened = timeout(self.connect_timeout, Connection::open(authority)).await;
-        opened.map_err(too_slow).flatten().map_err(UpstreamError::Connect)
+    async fn connect(&self, to: &WorkerUrl) -> Result<Connection, UpstreamError> {
+        let opened = connection::in_time(self.connect_timeout, Connection::open(to, &self.believed)).await;
+        opened.map_err(UpstreamError::Connect)
     }
 }

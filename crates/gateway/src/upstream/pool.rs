@@ -6,11 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use http::uri::Authority;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use crate::config::WorkerUrl;
 
 /// Idle connections kept for one worker: more than an engine runs requests side by side.
 const MOST_IDLE: usize = 1024;
@@ -24,7 +24,7 @@ pub(super) struct Pool {
 
 struct Lists {
     /// Oldest connection first.
-    by_worker: HashMap<Authority, VecDeque<Idle>>,
+    by_worker: HashMap<WorkerUrl, VecDeque<Idle>>,
     /// When those of workers that nobody asks any more are looked through.
     next_sweep: Instant,
 }
@@ -41,17 +41,17 @@ impl Pool {
     }
 
     /// A connection to this worker on which nothing has happened since it was given back.
-    pub(super) fn take(&self, authority: &Authority) -> Option<Connection> {
+    pub(super) fn take(&self, worker: &WorkerUrl) -> Option<Connection> {
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        let list = idle.by_worker.get_mut(authority)?;
+        let list = idle.by_worker.get_mut(worker)?;
         drop_old(list, now);
-        let found = std::iter::from_fn(|| list.pop_back()).find(|newest| newest.connection.is_quiet());
-        found.map(|newest| newest.connection)
+        let mut newest_first = std::iter::from_fn(|| list.pop_back()).map(|idle| idle.connection);
+        newest_first.find_map(|mut connection| connection.is_quiet().then_some(connection))
     }
 
     /// Keeps a connection whose last answer was read to its end.
-    pub(super) fn give(&self, authority: Authority, connection: Connection) {
+    pub(super) fn give(&self, worker: WorkerUrl, connection: Connection) {
         let now = Instant::now();
         let mut idle = self.idle.lock();
         if idle.next_sweep <= now {
@@ -61,7 +61,7 @@ impl Pool {
                 !list.is_empty()
             });
         }
-        let list = idle.by_worker.entry(authority).or_default();
+        let list = idle.by_worker.entry(worker).or_default();
         if list.len() == MOST_IDLE {
             list.pop_front();
         }

@@ -12,7 +12,8 @@ use http::Response;
 use http_body::Body;
 
 use super::connection::Connection;
-use super::{Incoming, Outbound, Upstream, UpstreamError};
+use super::{Incoming, Outbound, Upstream, UpstreamError, body};
+use crate::config::Link;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -46,7 +47,11 @@ impl Upstream {
         length: Option<u64>,
         rest: &mut B,
     ) -> Result<Response<Incoming>, Interrupted<B::Error>> {
-        let mut connection = self.connect(outbound.authority).await?;
+        if outbound.to.link() == Link::H2c {
+            let response = self.shared.request_streamed(outbound, self.connect_timeout, rest).await?;
+            return Ok(response.map(Incoming::Shared));
+        }
+        let mut connection = self.connect(outbound.to).await?;
         let chunked = length.is_none();
         let mut whole = connection.send_head(outbound, length).await?.whole
             && send_piece(&mut connection, outbound.body, chunked).await?;
@@ -63,8 +68,8 @@ impl Upstream {
         }
         let (parts, mut ending) = connection.head(&outbound.method).await?;
         ending.reusable &= whole;
-        let body = Incoming::new(connection, ending, outbound.authority.clone(), Arc::clone(&self.pool));
-        Ok(Response::from_parts(parts, body))
+        let body = body::Incoming::new(connection, ending, outbound.to.clone(), Arc::clone(&self.pool));
+        Ok(Response::from_parts(parts, Incoming::Alone(body)))
     }
 }
 

@@ -7,9 +7,9 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 
 /// A listener on a port of its own, and its address as the client wants it.
-async fn worker() -> (TcpListener, Authority) {
+async fn worker() -> (TcpListener, WorkerUrl) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let authority = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let authority = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     (listener, authority)
 }
 
@@ -24,14 +24,14 @@ async fn heard(stream: &mut TcpStream, end: &str) -> String {
 
 async fn post(
     upstream: &Upstream,
-    authority: &Authority,
+    authority: &WorkerUrl,
     body: &'static [u8],
 ) -> Result<String, UpstreamError> {
     let (path, headers) = (PathAndQuery::from_static("/v1/x"), HeaderMap::new());
     let body = Bytes::from_static(body);
     let outbound = Outbound {
         method: Method::POST,
-        authority,
+        to: authority,
         path: &path,
         headers: &headers,
         body: &body,
@@ -42,7 +42,7 @@ async fn post(
 }
 
 fn client() -> Upstream {
-    Upstream::new(&GatewayConfig::default())
+    Upstream::new(&GatewayConfig::default()).unwrap()
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_connection_that_was_closed_meanwhile_or_is_to_be_closed_is_not_used_a
         for _ in 0..3 {
             assert_eq!(post(&upstream, &authority, b"hello").await.unwrap(), "x");
             let idle = upstream.pool.take(&authority);
-            assert!(idle.is_none_or(|connection| connection.is_quiet()));
+            assert!(idle.is_none_or(|mut connection| connection.is_quiet()));
         }
     };
     tokio::join!(serve, ask);
@@ -142,7 +142,7 @@ async fn who_drops_a_body_hangs_up() {
 async fn idle_connections_to_a_worker_that_nobody_asks_any_more_are_closed_too() {
     let config = GatewayConfig { pool_idle_timeout_ms: crate::Millis(0), ..GatewayConfig::default() };
     let ((old, old_name), (new, new_name), upstream) =
-        (worker().await, worker().await, Upstream::new(&config));
+        (worker().await, worker().await, Upstream::new(&config).unwrap());
     let serve = async |listener: TcpListener| {
         let (mut stream, _) = listener.accept().await.unwrap();
         heard(&mut stream, "hello").await;
@@ -168,7 +168,7 @@ async fn an_address_where_nobody_listens_is_told_from_other_failures() {
 #[tokio::test]
 async fn connections_to_a_worker_that_is_asked_no_more_are_let_go() {
     let config = GatewayConfig { pool_idle_timeout_ms: crate::Millis(0), ..GatewayConfig::default() };
-    let upstream = Upstream::new(&config);
+    let upstream = Upstream::new(&config).unwrap();
     for _ in 0..3 {
         let (listener, authority) = worker().await;
         let serve = async {

@@ -72,3 +72,38 @@ async fn a_client_that_resets_its_stream_cancels_the_work_before_and_after_the_f
     within(worker.cancelled()).await;
     until(|| gateway.in_flight() == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_stops_the_worker() {
+    let worker = Worker::start(Act::stream(&["data: 1\n\n"], End::Never)).await;
+    let gateway = gateway(&[&worker]).await;
+    let mut body = complete(&gateway).await.into_body();
+    within(body.frame()).await.unwrap().unwrap();
+    let taken = within(worker.stalled()).await;
+    assert!(taken < 16 << 20, "{taken} bytes are between a worker and a client that does not read");
+    drop(body);
+    within(worker.cancelled()).await;
+    until(|| gateway.in_flight() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_surface_is_there_and_a_long_body_passes_as_it_comes() {
+    let worker = Worker::start(Act::json("{}")).await;
+    let gateway = gateway(&[&worker]).await;
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let speech = Bytes::from(vec![b'x'; 1 << 20]);
+    for (path, body) in [
+        ("/v1/chat/completions", r#"{"model":"m","messages":[]}"#.into()),
+        ("/v1/responses", r#"{"model":"m","input":"x"}"#.into()),
+        ("/v1/messages", r#"{"model":"m","messages":[]}"#.into()),
+        ("/v1/embeddings", r#"{"model":"m","input":"x"}"#.into()),
+        ("/v1/audio/transcriptions", speech),
+    ] {
+        let mut asked = request("POST", path, body.clone());
+        *asked.uri_mut() = format!("http://{}{path}", gateway.address()).parse().unwrap();
+        asked.headers_mut().remove("host");
+        assert_eq!(within(client.request(asked)).await.unwrap().status(), 200, "{path}");
+        let seen = worker.seen().pop().unwrap();
+        assert!(seen.path == path && seen.body == body, "{path} arrived as {}", seen.path);
+    }
+}

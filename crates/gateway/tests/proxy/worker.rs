@@ -4,18 +4,22 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::interval;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -39,7 +43,12 @@ pub(crate) enum End {
     Die,
     /// Nothing more comes until `Worker::go_on` is called; then it ends as it should.
     Wait,
+    /// Pieces of 16 kB come for as long as somebody takes them.
+    Never,
 }
+
+/// What comes in an answer without end.
+const PIECE: &[u8] = &[b'x'; 16 * 1024];
 
 impl Act {
     /// An unstreamed answer that reports usage.
@@ -73,6 +82,7 @@ impl Act {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
+    pub(crate) version: Version,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -85,6 +95,9 @@ struct Script {
     models: &'static str,
     metrics: &'static str,
     seen: Mutex<Vec<Seen>>,
+    connections: AtomicUsize,
+    /// Pieces that an endless answer has given away.
+    given: AtomicUsize,
     /// One permit for every answer that was dropped before its end.
     cancelled: Semaphore,
     proceed: Notify,
@@ -120,6 +133,8 @@ impl Worker {
             models,
             metrics,
             seen: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            given: AtomicUsize::new(0),
             cancelled: Semaphore::new(0),
             proceed: Notify::new(),
         });
@@ -151,6 +166,25 @@ impl Worker {
         self.script.seen.lock().clone()
     }
 
+    /// Connections that were made to it so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.script.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nobody takes more of an endless answer; returns the bytes that were taken.
+    pub(crate) async fn stalled(&self) -> usize {
+        let mut look = interval(Duration::from_millis(100));
+        let mut before = usize::MAX;
+        loop {
+            look.tick().await;
+            let given = self.script.given.load(Ordering::SeqCst) * PIECE.len();
+            if given > 0 && given == before {
+                return given;
+            }
+            before = given;
+        }
+    }
+
     /// Lets an answer with `End::Wait` end.
     pub(crate) fn go_on(&self) {
         self.script.proceed.notify_one();
@@ -165,10 +199,13 @@ impl Worker {
 async fn accept(listener: TcpListener, script: Arc<Script>, tasks: TaskTracker, life: CancellationToken) {
     while let Ok((stream, _)) = listener.accept().await {
         stream.set_nodelay(true).unwrap();
-        let script = script.clone();
-        let service = service_fn(move |request| answer(script.clone(), request));
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let asked = script.clone();
+        let service = service_fn(move |request| answer(asked.clone(), request));
+        script.connections.fetch_add(1, Ordering::SeqCst);
+        let connection = async move {
+            // HTTP/1.1 or HTTP/2, as the gateway begins.
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        };
         tasks.spawn(life.clone().run_until_cancelled_owned(connection));
     }
 }
@@ -190,7 +227,13 @@ async fn answer(
     }
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| "the request broke off")?.to_bytes();
-    let seen = Seen { method: head.method, path: head.uri.to_string(), headers: head.headers, body };
+    let seen = Seen {
+        method: head.method,
+        version: head.version,
+        path: head.uri.to_string(),
+        headers: head.headers,
+        body,
+    };
     script.seen.lock().push(seen);
     let act = script.act.lock().clone();
     match act {
@@ -229,6 +272,7 @@ struct ScriptedBody {
     flushed: bool,
     proceed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     unfinished: Unfinished,
+    script: Arc<Script>,
 }
 
 impl ScriptedBody {
@@ -241,7 +285,8 @@ impl ScriptedBody {
             end,
             flushed: false,
             proceed: Box::pin(async move { proceeding.proceed.notified().await }),
-            unfinished: Unfinished(Some(script)),
+            unfinished: Unfinished(Some(Arc::clone(&script))),
+            script,
         }
     }
 }
@@ -256,6 +301,10 @@ impl http_body::Body for ScriptedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         if let Some(piece) = self.pieces.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if self.end == End::Never {
+            self.script.given.fetch_add(1, Ordering::SeqCst);
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PIECE)))));
         }
         if self.end == End::Wait {
             std::task::ready!(self.proceed.as_mut().poll(cx));

@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_its_line() {
-        let error = parse("http://a:1\nhttps://b:1").unwrap_err();
-        assert!(error.starts_with("line 2: worker `https://b:1` cannot be used"), "{error}");
+        let error = parse("http://a:1\nftp://b:1").unwrap_err();
+        assert!(error.starts_with("line 2: worker `ftp://b:1` cannot be used"), "{error}");
         let error = parse("[[workers]]\nulr = \"http://a:1\"").unwrap_err();
         assert!(error.contains("line 2") && error.contains("ulr"), "{error}");
     }
