@@ -35,7 +35,7 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<Verdict> {
     if !flags.workers.is_empty() {
         config.workers = flags.workers;
     }
-    let findings = examine(&config).await;
+    let findings = examine(&config).await?;
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "findings": findings }))?);
     } else {

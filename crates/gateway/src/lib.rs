@@ -37,6 +37,7 @@ mod show;
 mod sources;
 mod tasks;
 mod tls;
+mod tokens;
 mod upstream;
 mod watch;
 
@@ -69,6 +70,8 @@ use crate::sources::{Fleet, Membership, Origin, discovery};
 use crate::tasks::Owned;
 pub use crate::tls::BadTls;
 use crate::tls::Shown;
+pub use crate::tokens::TokenizerError;
+use crate::tokens::Tokenizers;
 use crate::upstream::Upstream;
 
 /// Why a gateway did not start.
@@ -80,6 +83,9 @@ pub enum GatewayError {
     /// A log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A model's prompts cannot be tokenized.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// The threads that serve connections cannot be started.
     #[error(
         "cannot start a thread: {source}; hint: raise the limits of processes and open files, or lower --threads"
@@ -123,7 +129,8 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
-    let gateway = gateway(&config)?;
+    let tokenizers = read_tokenizers(&config).await?;
+    let gateway = gateway(&config, tokenizers)?;
     let members = tasks.membership(&gateway, &signals.abort);
     members.tell(&Origin::Settings, config.workers.clone());
     members.fleet().told();
@@ -194,7 +201,17 @@ fn listen_beside_others(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Connections that wait to be accepted, as tokio has it for listeners that are alone.
 const LISTEN_QUEUE: u32 = 1024;
 
-fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
+/// The tokenizers that the settings name; nothing is done where they name none.
+async fn read_tokenizers(config: &GatewayConfig) -> Result<Tokenizers, GatewayError> {
+    let config = config.clone();
+    if config.models.is_empty() {
+        return Ok(Tokenizers::load(&config)?);
+    }
+    let read = tokio::task::spawn_blocking(move || Tokenizers::load(&config)).await;
+    Ok(read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
+}
+
+fn gateway(config: &GatewayConfig, tokenizers: Tokenizers) -> Result<Arc<Gateway>, GatewayError> {
     let core = Arc::new(Core::new(config));
     Ok(Arc::new(Gateway {
         // The settings themselves are a source too.
@@ -206,6 +223,7 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
         budget: Arc::new(Budget::new(Instant::now())),
         responses: Arc::default(),
         shown: Arc::new(Shown::new(config).map_err(ConfigError::from)?),
+        tokenizers: Arc::new(tokenizers),
         draining: CancellationToken::new(),
         core,
     }))

@@ -62,6 +62,14 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// Whether the prompt of this body could be told, as far as the body goes: for who leaves it to somebody else to tell it.
+    ///
+    /// # Errors
+    /// If it could not.
+    pub fn check(body: &[u8]) -> Result<(), Untokenized> {
+        serde_json::from_slice::<Self>(body)?.conversation(false).map(drop)
+    }
+
     /// The conversation for a template that takes the content of messages as parts, or as text.
     pub(crate) fn conversation(self, parts: bool) -> Result<Conversation, Untokenized> {
         let changed = [

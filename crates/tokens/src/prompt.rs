@@ -35,6 +35,27 @@ struct CompletionRequest {
     truncate_prompt_tokens: Option<Value>,
 }
 
+impl Prompt {
+    /// Reads the body of `/v1/completions`.
+    ///
+    /// # Errors
+    /// If it has not exactly one prompt of text or tokens.
+    pub fn of_completion(body: &[u8]) -> Result<Self, Untokenized> {
+        let request: CompletionRequest = serde_json::from_slice(body)?;
+        if request.truncate_prompt_tokens.is_some() {
+            return Err(Untokenized::Option("truncate_prompt_tokens"));
+        }
+        if request.prompt_embeds.is_some_and(|embeds| !embeds.is_null()) {
+            return Err(Untokenized::Media);
+        }
+        let prompt = one_prompt(request.prompt)?;
+        Ok(match (prompt, request.add_special_tokens) {
+            (Self::Raw(text), Some(false)) => Self::Rendered(text),
+            (prompt, _) => prompt,
+        })
+    }
+}
+
 impl PromptTokenizer {
     /// Of its two parts.
     pub fn new(codec: TextCodec, template: ChatTemplate) -> Self {
@@ -61,25 +82,6 @@ impl PromptTokenizer {
         let conversation = request.conversation(self.template.takes_parts())?;
         let rendered = self.template.render_conversation(&conversation)?;
         Ok(if surrounded { Prompt::Raw(rendered) } else { Prompt::Rendered(rendered) })
-    }
-
-    /// Reads the body of `/v1/completions`.
-    ///
-    /// # Errors
-    /// If it has not exactly one prompt of text or tokens.
-    pub fn read_completion(&self, body: &[u8]) -> Result<Prompt, Untokenized> {
-        let request: CompletionRequest = serde_json::from_slice(body)?;
-        if request.truncate_prompt_tokens.is_some() {
-            return Err(Untokenized::Option("truncate_prompt_tokens"));
-        }
-        if request.prompt_embeds.is_some_and(|embeds| !embeds.is_null()) {
-            return Err(Untokenized::Media);
-        }
-        let prompt = one_prompt(request.prompt)?;
-        Ok(match (prompt, request.add_special_tokens) {
-            (Prompt::Raw(text), Some(false)) => Prompt::Rendered(text),
-            (prompt, _) => prompt,
-        })
     }
 
     /// Bytes of the prompt that tokenizing would really have to look at, up to `enough` of them.
@@ -131,8 +133,7 @@ mod tests {
 
     #[test]
     fn one_prompt_of_text_or_tokens_is_read_and_several_are_not() {
-        let tokenizer = PromptTokenizer::new(tiny::codec(), ChatTemplate::plain());
-        let read = |prompt: &str| tokenizer.read_completion(format!("{{\"prompt\":{prompt}}}").as_bytes());
+        let read = |prompt: &str| Prompt::of_completion(format!("{{\"prompt\":{prompt}}}").as_bytes());
         assert_eq!(read("\"a\"").expect("one"), Prompt::Raw("a".to_owned()));
         assert_eq!(read("[\"a\"]").expect("one"), Prompt::Raw("a".to_owned()));
         assert_eq!(read("[1, 2]").expect("one"), Prompt::Tokens(vec![1, 2]));
@@ -142,9 +143,9 @@ mod tests {
             assert_eq!(read(several).expect_err("several").cause(), "prompts", "{several}");
         }
         let body = br#"{"prompt": "a", "truncate_prompt_tokens": 5}"#;
-        assert_eq!(tokenizer.read_completion(body).expect_err("changed").cause(), "option");
+        assert_eq!(Prompt::of_completion(body).expect_err("changed").cause(), "option");
         let body = br#"{"prompt": "a", "add_special_tokens": false}"#;
-        assert_eq!(tokenizer.read_completion(body).expect("one"), Prompt::Rendered("a".to_owned()));
+        assert_eq!(Prompt::of_completion(body).expect("one"), Prompt::Rendered("a".to_owned()));
     }
 
     #[test]

@@ -160,8 +160,7 @@ impl<'a> Listener<'a> {
             return false;
         }
         if self.ear.heard() > 0 {
-            chart
-                .ok(Check::Events, format!("{} messages heard, {} blocks held", told.batches, told.blocks));
+            chart.ok(Check::Events, format!("{} messages heard, {} blocks held", told.batches, told.blocks));
             return true;
         }
         let topic = &self.worker.kv_topic;

@@ -19,7 +19,7 @@ use self::events::Listener;
 use self::finding::Chart;
 pub use self::finding::{Check, Finding, Outcome};
 use self::visit::Visit;
-use crate::config::{GatewayConfig, WorkerConfig};
+use crate::config::{ConfigError, GatewayConfig, WorkerConfig};
 use crate::sources::describe::Description;
 use crate::upstream::Upstream;
 
@@ -27,12 +27,15 @@ use crate::upstream::Upstream;
 const USUAL_BLOCK: Tokens = Tokens(16);
 
 /// Examines all workers of the settings at once, and the settings; findings come in the order of the workers.
-pub async fn examine(config: &GatewayConfig) -> Vec<Finding> {
-    let upstream = Upstream::new(config);
+///
+/// # Errors
+/// If not even a gateway would start on these settings.
+pub async fn examine(config: &GatewayConfig) -> Result<Vec<Finding>, ConfigError> {
+    let upstream = Upstream::new(config)?;
     let mut findings = settings(config).findings;
     let workers = config.workers.iter().map(|worker| examine_worker(worker, config, &upstream));
     findings.extend(join_all(workers).await.into_iter().flatten());
-    findings
+    Ok(findings)
 }
 
 /// What can be seen without asking anybody.

@@ -87,7 +87,7 @@ impl<'a> Visit<'a> {
         let path = PathAndQuery::from_static(path);
         let outbound = Outbound {
             method,
-            authority: self.worker.url.authority(),
+            to: &self.worker.url,
             path: &path,
             headers: &self.headers,
             body: &body,

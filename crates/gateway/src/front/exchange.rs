@@ -16,6 +16,7 @@ use super::Gateway;
 use super::headers;
 use super::look::Look;
 use super::refusal::Refusal;
+use super::tokens::Count;
 use crate::config::Millis;
 use crate::core::{Booking, Core};
 use crate::journal::{Entry, Journal};
@@ -36,6 +37,8 @@ pub(super) struct Exchange {
     journal: Arc<Journal>,
     /// What is written down, if anything is.
     entry: Option<Entry>,
+    /// How long its prompt is by our count, in token mode.
+    count: Option<Count>,
 }
 
 /// Where a request is.
@@ -62,7 +65,7 @@ impl Exchange {
         let entry = journal.wants_entries().then(|| Entry::new(id.clone(), method.clone(), path));
         let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
         let ends = gateway.config.now().total_timeout_ms.0.map(|limit| arrived + limit.duration());
-        Self { core, arrived, code: CLIENT_GONE, placed: None, ends, pass: None, journal, entry }
+        Self { core, arrived, code: CLIENT_GONE, placed: None, ends, pass: None, journal, entry, count: None }
     }
 
     /// It was let in.
@@ -75,6 +78,7 @@ impl Exchange {
 
     /// What it asks has been looked at.
     pub(super) fn seen(&mut self, look: &Look<'_>, body_bytes: usize) {
+        self.count = look.count();
         let Some(entry) = &mut self.entry else { return };
         look.model().clone_into(&mut entry.model);
         entry.body_bytes = body_bytes as u64;
@@ -176,6 +180,9 @@ impl Exchange {
         }
         if let Some(booking) = booking {
             booking.finish(usage);
+        }
+        if let (Some(usage), Some(count)) = (usage, &self.count) {
+            count.compare(&placed.worker, usage.prompt, &self.core.metrics);
         }
         if let (Some(usage), 1) = (usage, placed.attempts()) {
             self.core.metrics.used(&usage, placed.decision.overlap);

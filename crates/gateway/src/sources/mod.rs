@@ -15,6 +15,7 @@ pub(crate) mod health;
 pub(crate) mod kv_events;
 mod membership;
 mod seats;
+mod token_check;
 mod worker;
 
 pub(crate) use self::breaker::{Circuit, Outcome};

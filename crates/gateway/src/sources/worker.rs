@@ -22,6 +22,7 @@ use super::breaker::Breaker;
 use super::describe::Description;
 use super::kv_events::Account;
 use super::seats::Seats;
+use super::token_check::{LastCheck, TokenCheck};
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 
 /// Whether a worker takes requests.
@@ -91,6 +92,8 @@ pub(crate) struct Worker {
     pub(super) kv_sources: Vec<KvSource>,
     /// What it told of its cache since it last came up, if it is listened to.
     pub(super) kv_account: ArcSwapOption<Account>,
+    /// Whether it counts tokens as we do.
+    token_check: LastCheck,
     /// Whether it passes its probes, for who waits for that.
     pub(super) up: watch::Sender<bool>,
 }
@@ -116,6 +119,7 @@ impl Worker {
             own_seats: AtomicU32::new(config.max_in_flight.map_or(0, NonZeroU32::get)),
             kv_sources: config.kv_sources(),
             kv_account: ArcSwapOption::empty(),
+            token_check: LastCheck::default(),
             up: watch::Sender::new(false),
         }
     }
@@ -178,6 +182,21 @@ impl Worker {
         self.kv_account.load_full()
     }
 
+    /// Whether it counts the tokens of prompts as we do; where it does not, its KV events name other blocks than requests.
+    pub(crate) fn token_check(&self) -> TokenCheck {
+        self.token_check.now()
+    }
+
+    /// It counted the tokens of a prompt as we did.
+    pub(crate) fn tokens_agree(&self) {
+        self.token_check.agree();
+    }
+
+    /// It did not; returns whether that is new since it came up.
+    pub(crate) fn tokens_differ(&self) -> bool {
+        self.token_check.differ()
+    }
+
     /// The front could not connect: the checker takes the worker out now instead of at its next probe.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
@@ -211,6 +230,7 @@ impl Worker {
     }
 
     pub(super) fn describe(&self, description: Description) {
+        self.token_check.forget();
         *self.description.lock() = Some(Arc::new(description));
     }
 }

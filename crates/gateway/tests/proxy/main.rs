@@ -26,5 +26,6 @@ mod sessions;
 mod surfaces;
 mod through;
 mod tls;
+mod token_mode;
 mod tokens;
 mod worker;
