@@ -433,6 +433,7 @@ mod tests {
             prompt: Tokens(11),
             fate,
             reason: Reason::Prefix,
+            told: false,
             policy: "p",
         }
     }
