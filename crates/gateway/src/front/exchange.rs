@@ -21,7 +21,7 @@ use crate::core::{Booking, Core};
 use crate::journal::{Entry, Journal};
 use crate::keys::Pass;
 use crate::show::metrics::{CLIENT_GONE, Ended};
-use crate::sources::Worker;
+use crate::sources::{Answer, Worker};
 
 /// One request, from its arrival to its end.
 pub(super) struct Exchange {
@@ -36,6 +36,8 @@ pub(super) struct Exchange {
     journal: Arc<Journal>,
     /// What is written down, if anything is.
     entry: Option<Entry>,
+    /// What its worker's events would have predicted, where they are not believed.
+    pub(super) rehearsed: Option<Tokens>,
 }
 
 /// Where a request is.
@@ -62,7 +64,17 @@ impl Exchange {
         let entry = journal.wants_entries().then(|| Entry::new(id.clone(), method.clone(), path));
         let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
         let ends = gateway.config.now().total_timeout_ms.0.map(|limit| arrived + limit.duration());
-        Self { core, arrived, code: CLIENT_GONE, placed: None, ends, pass: None, journal, entry }
+        Self {
+            core,
+            arrived,
+            code: CLIENT_GONE,
+            placed: None,
+            ends,
+            pass: None,
+            journal,
+            entry,
+            rehearsed: None,
+        }
     }
 
     /// It was let in.
@@ -178,7 +190,10 @@ impl Exchange {
             booking.finish(usage);
         }
         if let (Some(usage), 1) = (usage, placed.attempts()) {
-            self.core.metrics.used(&usage, placed.decision.overlap);
+            let Decision { overlap: predicted, told, .. } = placed.decision;
+            self.core.metrics.used(&placed.worker.name, &usage, predicted);
+            let answer = Answer { predicted, told, rehearsed: self.rehearsed, reported: usage.cached };
+            placed.worker.answered(&answer);
         }
     }
 

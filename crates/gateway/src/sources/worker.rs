@@ -21,8 +21,9 @@ use warmroute_routing::WorkerId;
 
 use super::breaker::Breaker;
 use super::describe::Description;
-use super::kv_events::Account;
+use super::kv_events::{Account, Objection};
 use super::seats::Seats;
+use super::truth::Truth;
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 
 /// Whether a worker takes requests.
@@ -92,6 +93,10 @@ pub(crate) struct Worker {
     pub(super) kv_sources: Vec<KvSource>,
     /// What it told of its cache since it last came up, if it is listened to.
     pub(super) kv_account: ArcSwapOption<Account>,
+    /// Why it does not speak for its cache itself, though it publishes; nothing if it does, or is not listened to.
+    pub(super) objection: ArcSwapOption<Objection>,
+    /// Whether what is believed of its cache is true.
+    pub(super) truth: Mutex<Truth>,
     /// Whether it passes its probes, for who waits for that.
     pub(super) up: watch::Sender<bool>,
 }
@@ -117,6 +122,8 @@ impl Worker {
             own_seats: AtomicU32::new(config.max_in_flight.map_or(0, NonZeroU32::get)),
             kv_sources: config.kv_sources(),
             kv_account: ArcSwapOption::empty(),
+            objection: ArcSwapOption::empty(),
+            truth: Mutex::default(),
             up: watch::Sender::new(false),
         }
     }

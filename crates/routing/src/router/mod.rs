@@ -11,7 +11,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
+use warmroute_kv::{BlockHash, Blocks, KvEvents, Tokens};
 
 use self::fallbacks::fallbacks;
 use self::room::Room;
