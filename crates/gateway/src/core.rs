@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use warmroute_kv::KvEvents;
 use warmroute_routing::policy::PolicyConfig;
 use warmroute_routing::{
     BookingId, Decision, Event, Explanation, NoWorker, Request, Router, Settings, Time, Usage, WorkerId,
@@ -21,6 +22,10 @@ use crate::config::GatewayConfig;
 use crate::queue::{Asker, Bounds, Queues, Turned};
 use crate::show::metrics::Metrics;
 use crate::sources::catalogue::Among;
+use crate::sources::kv_events::pieces;
+
+/// Blocks that are told under one lock: some 400 µs at the rate of docs/kv-events.md.
+const MOST_TOLD_BLOCKS: usize = 1024;
 
 /// Router, clock and metrics of one gateway.
 pub(crate) struct Core {
@@ -89,6 +94,17 @@ impl Core {
         }
     }
 
+    /// A worker told what its cache did. The lock is taken once for a message, and again and again for one that is huge.
+    pub(crate) fn tell(&self, worker: WorkerId, events: KvEvents) {
+        for piece in pieces(events, MOST_TOLD_BLOCKS) {
+            let now = self.now();
+            let mut router = self.router.lock();
+            piece.into_iter().for_each(|event| router.observe(Event::Kv { worker, event }, now));
+            // Requests that wait for the lock come before the next piece.
+            MutexGuard::unlock_fair(router);
+        }
+    }
+
     /// Decides in turn, when there is room: `decide` is asked until it finds some.
     pub(crate) async fn in_turn(
         &self,
@@ -146,6 +162,13 @@ impl Core {
     /// The router's view of the workers, for showing.
     pub(crate) fn workers(&self) -> Vec<WorkerView> {
         self.router.lock().workers().collect()
+    }
+
+    /// How many leading blocks of `chain` a worker is believed to hold, and how many blocks at all.
+    #[cfg(test)]
+    pub(crate) fn held(&self, worker: WorkerId, chain: &[warmroute_kv::BlockHash]) -> (usize, usize) {
+        let router = self.router.lock();
+        (router.leading_blocks(worker, chain), router.held_by(worker).get())
     }
 
     /// Requests booked and not yet ended.

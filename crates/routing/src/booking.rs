@@ -123,6 +123,10 @@ impl Bookings {
         self.open.insert(id, booking);
     }
 
+    pub(crate) fn get(&self, id: BookingId) -> Option<&Booking> {
+        self.open.get(&id)
+    }
+
     pub(crate) fn get_mut(&mut self, id: BookingId) -> Option<&mut Booking> {
         self.open.get_mut(&id)
     }

@@ -79,6 +79,14 @@ pub enum Event {
         /// Their part of its work, as far as it is known.
         load: Elsewhere,
     },
+    /// Somebody else speaks for a worker's cache from now on. What was known of it is forgotten; what is booked on it stays. Nothing
+    /// changes if it is who speaks already.
+    Told {
+        /// Whose cache.
+        worker: WorkerId,
+        /// Who speaks for it.
+        publishes: Publishes,
+    },
     /// A worker told what its cache did.
     Kv {
         /// Who.

@@ -72,6 +72,15 @@ impl<'a> Request<'a> {
     }
 }
 
+impl Request<'_> {
+    /// The tokens that an engine takes from its cache at most, where prompts are counted in tokens: whole blocks, and never the last
+    /// token, whose output is the next. vLLM, SGLang and our own workers agree in this.
+    pub fn most_reusable(&self) -> Option<Tokens> {
+        let whole = self.prompt.saturating_sub(1) / self.block.max(1) * self.block;
+        (self.unit == Unit::Tokens).then(|| Tokens::of(whole))
+    }
+}
+
 /// The first characters of a prompt's text. Most policies never ask for them, and to find them costs the driver time.
 #[derive(Clone, Copy)]
 pub enum Text<'a> {
@@ -106,8 +115,10 @@ pub struct Decision {
     pub worker: WorkerId,
     /// Where to go next if it cannot be reached, best first.
     pub fallbacks: Vec<WorkerId>,
-    /// Prompt tokens whose state the worker is believed to hold.
+    /// Prompt tokens that the worker is believed to take from its cache when it comes to the prompt.
     pub overlap: Tokens,
+    /// Whether that is what the worker itself told of its cache, and not a guess.
+    pub told: bool,
     /// Prompt tokens; an estimate where the request came in bytes.
     pub prompt: Tokens,
     /// What became of the prompt's tokens.

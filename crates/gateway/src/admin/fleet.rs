@@ -14,6 +14,7 @@ use super::sent::Sent;
 use super::{Admin, Shared};
 use crate::config::{Secret, WorkerConfig};
 use crate::front::refusal::Refusal;
+use crate::sources::kv_events::Objection;
 use crate::sources::{Origin, Worker};
 
 /// A worker as it is shown.
@@ -42,11 +43,20 @@ struct Shown {
     prompt_token_seconds: Option<f64>,
     predicted_cached_tokens: u64,
     reported_cached_tokens: u64,
+    /// `exact` where its own KV events say what it holds, else `shadow`.
+    cache_view: &'static str,
+    /// Why its events are not used, though it publishes some.
+    cache_view_reason: Option<&'static str>,
+    /// `unknown`, `unreported`, `calibrated` or `misleading`.
+    prediction: &'static str,
+    /// The share of tokens, of those predicted or reported cached of late, on which the two part.
+    prediction_gap: Option<f64>,
 }
 
 impl Admin {
     fn shown(&self, worker: &Worker, books: &[WorkerView]) -> Shown {
         let known = books.iter().find(|view| view.id == worker.id);
+        let view = worker.cache_view();
         let origins = self.members.origins(&worker.url);
         Shown {
             id: worker.id.0,
@@ -67,6 +77,10 @@ impl Admin {
             prompt_token_seconds: known.map(|view| view.token_s),
             predicted_cached_tokens: known.map_or(0, |view| view.predicted_tokens),
             reported_cached_tokens: known.map_or(0, |view| view.reported_tokens),
+            cache_view: if view.exact { "exact" } else { "shadow" },
+            cache_view_reason: view.objection.map(Objection::name),
+            prediction: view.honesty.name(),
+            prediction_gap: view.gap,
         }
     }
 

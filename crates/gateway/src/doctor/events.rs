@@ -5,26 +5,22 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use warmroute_kv::wire::Naming;
-use warmroute_kv::{KvEvents, Namespace, TokenId, Tokens, token_chain};
-use warmroute_routing::{Index, Leading, WorkerId};
+use warmroute_kv::{Namespace, TokenId, Tokens, token_chain};
 
 use super::finding::{Chart, Check};
 use super::probe::Probe;
 use crate::config::{KvEndpoint, KvSource, WorkerConfig};
-use crate::sources::kv_events::{Account, Hearability, Sink, Statement, follow};
+use crate::sources::kv_events::{Account, Hearability, Statement, follow};
 
 /// vLLM publishes what it has done at its next step; nobody takes longer when idle.
 const PATIENCE: Duration = Duration::from_secs(5);
 const CONNECTING: Duration = Duration::from_secs(2);
 /// Between two looks at what was heard.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The one worker of an index of its own.
-const SUBJECT: WorkerId = WorkerId(0);
 
 /// Somebody who listens to one worker.
 pub(super) struct Listener<'a> {
@@ -34,7 +30,6 @@ pub(super) struct Listener<'a> {
     ear: Ear,
     /// Hears all topics, where the worker's settings name one.
     all: Option<Ear>,
-    index: Arc<Mutex<Index>>,
 }
 
 /// One way of listening.
@@ -46,8 +41,8 @@ struct Ear {
 }
 
 impl Ear {
-    fn open(sources: Vec<KvSource>, naming: Naming, sink: Sink) -> Self {
-        let account = Arc::new(Account::new(naming, sources.len(), sink));
+    fn open(sources: Vec<KvSource>, naming: Naming) -> Self {
+        let account = Arc::new(Account::new(naming, sources.len(), Box::new(drop)));
         let (mut task, followed) = (JoinSet::new(), Arc::clone(&account));
         task.spawn(async move { follow(&followed, &sources).await });
         Self { account, before: 0, _task: task }
@@ -79,19 +74,16 @@ impl<'a> Listener<'a> {
         if !ports_answer(&sources, chart).await {
             return None;
         }
-        let (naming, index) = (Naming::new(model, block), Arc::<Mutex<Index>>::default());
-        let told = Arc::clone(&index);
-        let sink = move |events: KvEvents| events.iter().for_each(|event| told.lock().apply(SUBJECT, event));
+        let naming = Naming::new(model, block);
         let all = (!worker.kv_topic.is_empty()).then(|| {
             let any = |source: &KvSource| KvSource {
                 topic: String::new(),
                 replay: None,
                 events: source.events.clone(),
             };
-            Ear::open(sources.iter().map(any).collect(), naming.clone(), Box::new(drop))
+            Ear::open(sources.iter().map(any).collect(), naming.clone())
         });
-        let mut listener =
-            Self { worker, model, block, ear: Ear::open(sources, naming, Box::new(sink)), all, index };
+        let mut listener = Self { worker, model, block, ear: Ear::open(sources, naming), all };
         listener.settle().await;
         Some(listener)
     }
@@ -214,9 +206,7 @@ impl<'a> Listener<'a> {
     fn depth(&self, tokens: &[TokenId]) -> usize {
         let root = Namespace { model: self.model, ..Namespace::default() }.root();
         let chain: Vec<_> = token_chain(root, tokens, self.block.get()).collect();
-        let mut leading = Leading::default();
-        self.index.lock().leading(&chain, &mut leading);
-        leading.depth_of(SUBJECT)
+        self.ear.account.leading(&chain)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::core::{Booking, Core};
 use crate::journal::{Entry, Journal};
 use crate::keys::Pass;
 use crate::show::metrics::{CLIENT_GONE, Ended};
-use crate::sources::Worker;
+use crate::sources::{Answer, Worker};
 
 /// One request, from its arrival to its end.
 pub(super) struct Exchange {
@@ -39,6 +39,8 @@ pub(super) struct Exchange {
     entry: Option<Entry>,
     /// How long its prompt is by our count, in token mode.
     count: Option<Count>,
+    /// What its worker's events would have predicted, where they are not believed.
+    pub(super) rehearsed: Option<Tokens>,
 }
 
 /// Where a request is.
@@ -65,7 +67,18 @@ impl Exchange {
         let entry = journal.wants_entries().then(|| Entry::new(id.clone(), method.clone(), path));
         let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
         let ends = gateway.config.now().total_timeout_ms.0.map(|limit| arrived + limit.duration());
-        Self { core, arrived, code: CLIENT_GONE, placed: None, ends, pass: None, journal, entry, count: None }
+        Self {
+            core,
+            arrived,
+            code: CLIENT_GONE,
+            placed: None,
+            ends,
+            pass: None,
+            journal,
+            entry,
+            count: None,
+            rehearsed: None,
+        }
     }
 
     /// It was let in.
@@ -185,7 +198,10 @@ impl Exchange {
             count.compare(&placed.worker, usage.prompt, &self.core.metrics);
         }
         if let (Some(usage), 1) = (usage, placed.attempts()) {
-            self.core.metrics.used(&usage, placed.decision.overlap);
+            let Decision { overlap: predicted, told, .. } = placed.decision;
+            self.core.metrics.used(&placed.worker.name, &usage, predicted);
+            let answer = Answer { predicted, told, rehearsed: self.rehearsed, reported: usage.cached };
+            placed.worker.answered(&answer);
         }
     }
 

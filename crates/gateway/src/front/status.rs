@@ -59,6 +59,7 @@ pub(crate) fn metrics(gateway: &Gateway) -> Response {
         let booked = books.iter().find(|view| view.id == worker.id);
         gateway.core.metrics.worker(&worker.name, worker.state() == State::Up, booked);
         gateway.core.metrics.circuit(&worker.name, worker.circuit());
+        gateway.core.metrics.cache_view(&worker.name, &worker.cache_view());
         if let Some(account) = worker.kv_account() {
             gateway.core.metrics.kv(&worker.name, &account.statement());
         }

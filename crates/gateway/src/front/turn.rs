@@ -50,7 +50,7 @@ impl Gateway {
                 // It refuses though it has nothing to do: that is not for want of room, and the client is to hear it.
                 return Ok(answer);
             }
-            target = self.place(decision, booking, exchange)?;
+            target = self.place((decision, booking), pending.look, exchange)?;
         }
         self.forward(&pending.outgoing, target, exchange).await
     }
@@ -62,7 +62,7 @@ impl Gateway {
         exchange: &mut Exchange,
     ) -> Result<Target, Refusal> {
         let (decision, booking) = self.decide(pending, exchange).await?;
-        self.place(decision, booking, exchange)
+        self.place((decision, booking), pending.look, exchange)
     }
 
     /// Where it goes, as soon as some worker has room.
@@ -91,14 +91,15 @@ impl Gateway {
 
     fn place(
         &self,
-        mut decision: Decision,
-        booking: Booking,
+        (mut decision, booking): (Decision, Booking),
+        look: &Look<'_>,
         exchange: &mut Exchange,
     ) -> Result<Target, Refusal> {
         // It is on the list for as long as something is booked on it.
         let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
         let fallbacks = std::mem::take(&mut decision.fallbacks);
         exchange.place(decision, booking, Arc::clone(&worker));
+        exchange.rehearsed = worker.rehearse(&look.request(None, &|| look.text()));
         Ok(Target { worker, fallbacks })
     }
 }

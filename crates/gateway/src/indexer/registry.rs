@@ -18,7 +18,7 @@ use warmroute_routing::{Index, Leading, WorkerId};
 use super::answer::{Matched, Matches};
 use super::form::{GroupName, InstanceId, Question, Registration, Unregistration};
 use crate::config::{KvEndpoint, KvSource};
-use crate::sources::kv_events::{Account, Sink, Statement, follow};
+use crate::sources::kv_events::{Account, Aside, Statement, follow};
 
 /// Publishers followed at most: each costs a task and a socket, and every answer has a line for each.
 const MOST_PUBLISHERS: usize = 4096;
@@ -233,7 +233,7 @@ impl Group {
 impl Followed {
     fn begin(first: u32, publisher: Registration, index: &Arc<Mutex<Index>>) -> Self {
         let workers = [0, 1, 2].map(|tier| WorkerId(first + tier));
-        let sink = |worker: WorkerId| -> Sink {
+        let aside = |worker: WorkerId| -> Aside {
             let index = Arc::downgrade(index);
             Box::new(move |events: KvEvents| {
                 let Some(index) = index.upgrade() else { return };
@@ -244,9 +244,11 @@ impl Followed {
         let naming = Naming::new(publisher.group.model, publisher.block_size);
         let [device, host, own] = workers;
         let up_to = |tier| Translator::up_to(tier, naming.clone(), MOST_BLOCKS);
-        let account = Account::new(naming.clone(), 1, sink(own))
-            .and(up_to(Tier::Device), sink(device))
-            .and(up_to(Tier::Host), sink(host));
+        // The account itself speaks to nobody: it counts what is shown.
+        let account = Account::new(naming.clone(), 1, Box::new(drop))
+            .and(up_to(Tier::Device), aside(device))
+            .and(up_to(Tier::Host), aside(host))
+            .and(up_to(Tier::Disk), aside(own));
         let account = Arc::new(account);
         let source = KvSource {
             events: publisher.endpoint.clone(),

@@ -8,7 +8,7 @@ use warmroute_kv::Tokens;
 use warmroute_kv::wire::{EngineEvent, EngineHash, ExtraKeys, Home, Lora, Removed, Stored, Tier};
 
 use super::*;
-use crate::sources::kv_events::stand_in::{Engine, PATIENCE};
+use crate::sources::kv_events::engine::{Engine, PATIENCE};
 
 const BLOCK: Tokens = Tokens(2);
 

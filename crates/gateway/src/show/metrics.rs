@@ -16,8 +16,8 @@ use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Fate, Usage, WorkerView};
 
-use crate::sources::Circuit;
 use crate::sources::kv_events::{Hearability, Statement};
+use crate::sources::{CacheView, Circuit, Honesty};
 
 /// The media type of [`Metrics::encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,6 +28,9 @@ const NO_WORKER: &str = "none";
 /// First tokens take from a warm cache's millisecond to a crowded engine's minute.
 const TTFT_BUCKETS: [f64; 18] =
     [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
+
+/// From a block to the longest prompts; 0 is for those that were exact.
+const ERROR_BUCKETS: [f64; 9] = [0.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];
 
 /// The code under which requests are counted whose client went away before the answer was complete, as nginx has it.
 pub(crate) const CLIENT_GONE: u16 = 499;
@@ -70,6 +73,12 @@ struct WorkerStateLabels {
 struct WorkerWhatLabels {
     worker: Arc<str>,
     what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkerSideLabels {
+    worker: Arc<str>,
+    side: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -166,6 +175,17 @@ metrics! {
     /// those the worker reported; if predicted and reported part, the index is wrong; if all stays 0, workers do not report
     /// (vLLM: --enable-prompt-tokens-details, streams: stream_options.include_usage)
     prompt_tokens: Family<CachedLabel, Counter> = Family::default();
+    /// Prompt tokens by which the prediction of a decision missed what its worker then reported cached, by side: exact (none), over
+    /// (predicted more) or under (predicted less); docs/kv-events.md
+    prediction_error_tokens: Family<WorkerSideLabels, Histogram, fn() -> Histogram> =
+        Family::new_with_constructor(|| Histogram::new(ERROR_BUCKETS));
+    /// 1 for what is thought of predictions for a worker: unknown (too few answers), unreported (it does not say what it had cached),
+    /// calibrated, or misleading (they part from its reports for long; its events are not used then)
+    worker_prediction_state: Family<WorkerStateLabels, Gauge> = Family::default();
+    /// The share of tokens, of those predicted or reported cached in some 64 answers, on which prediction and report part
+    worker_prediction_gap: Family<WorkerLabel, Gauge<f64, AtomicU64>> = Family::default();
+    /// 1 for a worker whose own KV events say what it holds, 0 where a shadow does
+    worker_cache_exact: Family<WorkerLabel, Gauge> = Family::default();
     /// 1 while a worker passes its health checks
     worker_up: Family<WorkerLabel, Gauge> = Family::default();
     /// Requests a worker is answering
@@ -319,8 +339,16 @@ impl Metrics {
     }
 
     /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
-    pub(crate) fn used(&self, usage: &Usage, predicted: Tokens) {
+    pub(crate) fn used(&self, name: &Arc<str>, usage: &Usage, predicted: Tokens) {
         let Some(reported) = usage.cached else { return };
+        let side = match predicted.cmp(&reported) {
+            std::cmp::Ordering::Less => "under",
+            std::cmp::Ordering::Equal => "exact",
+            std::cmp::Ordering::Greater => "over",
+        };
+        let labels = WorkerSideLabels { worker: Arc::clone(name), side };
+        let error = f64::from(predicted.0.abs_diff(reported.0));
+        self.prediction_error_tokens.get_or_create(&labels).observe(error);
         for (cached, tokens) in [("all", usage.prompt), ("predicted", predicted), ("reported", reported)] {
             self.prompt_tokens.get_or_create(&CachedLabel { cached }).inc_by(u64::from(tokens.0));
         }
@@ -346,6 +374,30 @@ impl Metrics {
             Some(seats) => _ = self.worker_seats.get_or_create(&label).set(i64::from(seats)),
             None => _ = self.worker_seats.remove(&label),
         }
+    }
+
+    /// How far a worker's cache is known.
+    pub(crate) fn cache_view(&self, name: &Arc<str>, view: &CacheView) {
+        for state in Honesty::ALL {
+            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
+            self.worker_prediction_state.get_or_create(&labels).set(i64::from(state == view.honesty));
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_cache_exact.get_or_create(&label).set(i64::from(view.exact));
+        match view.gap {
+            Some(gap) => _ = self.worker_prediction_gap.get_or_create(&label).set(gap),
+            None => _ = self.worker_prediction_gap.remove(&label),
+        }
+    }
+
+    fn forget_cache_view(&self, name: &Arc<str>) {
+        for state in Honesty::ALL {
+            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
+            self.worker_prediction_state.remove(&labels);
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_cache_exact.remove(&label);
+        self.worker_prediction_gap.remove(&label);
     }
 
     /// What a worker's KV events told so far.
@@ -419,6 +471,7 @@ impl Metrics {
         }
         self.worker_prompt_token_seconds.remove(&label);
         self.forget_kv(name);
+        self.forget_cache_view(name);
     }
 
     /// The present size of the index, and of all that the router believes.
@@ -456,6 +509,7 @@ mod tests {
             prompt: Tokens(11),
             fate,
             reason: Reason::Prefix,
+            told: false,
             policy: "p",
         }
     }
@@ -485,10 +539,16 @@ mod tests {
         let worker: Arc<str> = "w:1".into();
         metrics.ended(&Ended { worker: Some(&worker), policy: "p", code: 200, took: Duration::from_secs(1) });
         metrics.decided(&decision(), Duration::from_micros(20));
-        metrics.used(&Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) }, Tokens(5));
+        metrics.used(
+            &"w:1".into(),
+            &Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) },
+            Tokens(5),
+        );
         metrics.worker(&worker, true, Some(&known()));
         metrics
             .kv(&worker, &Statement { state: Hearability::Live, blocks: 8, gaps: 2, ..Statement::default() });
+        let view = CacheView { objection: None, exact: true, honesty: Honesty::Calibrated, gap: Some(0.25) };
+        metrics.cache_view(&worker, &view);
         metrics.retried("broken");
         metrics.circuit(&worker, Circuit::HalfOpen);
         metrics.waited(Duration::from_millis(3));
@@ -503,7 +563,7 @@ mod tests {
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 33, "{text}");
+        assert_eq!(helps, 37, "{text}");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
         }
@@ -515,6 +575,10 @@ mod tests {
             "warmroute_routed_prompt_tokens_total{fate=\"lost_to_eviction\"} 2",
             "warmroute_routed_prompt_tokens_total{fate=\"unseen\"} 3",
             "warmroute_prompt_tokens_total{cached=\"predicted\"} 5",
+            "warmroute_prediction_error_tokens_bucket{le=\"16.0\",worker=\"w:1\",side=\"over\"} 1",
+            "warmroute_worker_prediction_state{worker=\"w:1\",state=\"calibrated\"} 1",
+            "warmroute_worker_prediction_gap{worker=\"w:1\"} 0.25",
+            "warmroute_worker_cache_exact{worker=\"w:1\"} 1",
             "warmroute_worker_in_flight{worker=\"w:1\"} 3",
             "warmroute_worker_unread_prompts{worker=\"w:1\"} 2",
             "warmroute_worker_prompt_token_seconds{worker=\"w:1\"} 0.00025",

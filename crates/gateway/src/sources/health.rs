@@ -96,7 +96,7 @@ impl Checker {
             () = self.watch(worker) => {}
             () = worker.mend_circuit(&self.core) => {}
             () = self.keep_seats(worker) => {}
-            () = listen(worker) => {}
+            () = listen(worker, &self.core, &self.config) => {}
         }
         self.core.observe(Event::Left { worker: worker.id });
         self.fleet.dismiss(worker.id);

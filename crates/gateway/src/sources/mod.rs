@@ -8,6 +8,7 @@
 mod breaker;
 pub(crate) mod catalogue;
 mod circuit;
+mod comparison;
 pub(crate) mod describe;
 pub(crate) mod discovery;
 mod fleet;
@@ -16,10 +17,13 @@ pub(crate) mod kv_events;
 mod membership;
 mod seats;
 mod token_check;
+mod truth;
 mod worker;
 
 pub(crate) use self::breaker::{Circuit, Outcome};
 pub(crate) use self::circuit::Attempt;
+pub(crate) use self::comparison::CacheView;
 pub(crate) use self::fleet::Fleet;
 pub(crate) use self::membership::{Membership, Origin};
+pub(crate) use self::truth::{Answer, Honesty};
 pub(crate) use self::worker::{State, Worker, bearer};

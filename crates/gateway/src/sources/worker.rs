@@ -20,9 +20,10 @@ use warmroute_routing::WorkerId;
 
 use super::breaker::Breaker;
 use super::describe::Description;
-use super::kv_events::Account;
+use super::kv_events::{Account, Objection};
 use super::seats::Seats;
 use super::token_check::{LastCheck, TokenCheck};
+use super::truth::Truth;
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 
 /// Whether a worker takes requests.
@@ -94,6 +95,10 @@ pub(crate) struct Worker {
     pub(super) kv_account: ArcSwapOption<Account>,
     /// Whether it counts tokens as we do.
     token_check: LastCheck,
+    /// Why it does not speak for its cache itself, though it publishes; nothing if it does, or is not listened to.
+    pub(super) objection: ArcSwapOption<Objection>,
+    /// Whether what is believed of its cache is true.
+    pub(super) truth: Mutex<Truth>,
     /// Whether it passes its probes, for who waits for that.
     pub(super) up: watch::Sender<bool>,
 }
@@ -120,6 +125,8 @@ impl Worker {
             kv_sources: config.kv_sources(),
             kv_account: ArcSwapOption::empty(),
             token_check: LastCheck::default(),
+            objection: ArcSwapOption::empty(),
+            truth: Mutex::default(),
             up: watch::Sender::new(false),
         }
     }

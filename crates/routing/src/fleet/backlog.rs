@@ -76,6 +76,11 @@ impl Backlog {
         }
     }
 
+    /// Whose prompts they are, oldest first.
+    pub(crate) fn bookings(&self) -> impl Iterator<Item = BookingId> + '_ {
+        self.entries.iter().map(|entry| entry.booking)
+    }
+
     /// How many prompts there are.
     pub(crate) fn prompts(&self) -> u32 {
         u32::try_from(self.entries.len()).unwrap_or(u32::MAX)

@@ -96,6 +96,15 @@ impl Worker {
         }
     }
 
+    /// Begins to hear of its cache from whom `spec` says, with nothing.
+    fn hear(&mut self, spec: WorkerSpec) {
+        self.spec = spec;
+        self.given = 0.0;
+        self.slot = None;
+        let guessed = spec.publishes == Publishes::Nothing;
+        self.shadow = guessed.then(|| Box::new(Shadow::new(spec.capacity)));
+    }
+
     /// Whether one more request may run on it.
     pub(crate) fn has_room(&self) -> bool {
         self.seats.is_none_or(|seats| self.in_flight + self.elsewhere.in_flight < seats)
@@ -172,13 +181,18 @@ impl Fleet {
             place
         });
         let worker = &mut self.workers[place].1;
-        worker.spec = spec;
         worker.state = State::Up;
         worker.suspected = false;
-        worker.given = 0.0;
-        worker.slot = None;
-        let guessed = spec.publishes == Publishes::Nothing;
-        worker.shadow = guessed.then(|| Box::new(Shadow::new(spec.capacity)));
+        worker.hear(spec);
+    }
+
+    /// Somebody else speaks for a worker's cache, of which nothing is known yet; false if it is no other than before.
+    pub(crate) fn told(&mut self, id: WorkerId, publishes: Publishes) -> bool {
+        let other = |worker: &&mut Worker| worker.state != State::Gone && worker.spec.publishes != publishes;
+        let Some(worker) = self.get_mut(id).filter(other) else { return false };
+        worker.hear(WorkerSpec { publishes, ..worker.spec });
+        self.changes.regroup();
+        true
     }
 
     pub(crate) fn leave(&mut self, id: WorkerId) {

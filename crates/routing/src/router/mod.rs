@@ -4,13 +4,14 @@
 
 mod explain;
 mod fallbacks;
+mod hearsay;
 mod narrow;
 mod room;
 mod survey;
 #[cfg(test)]
 mod tests;
 
-use warmroute_kv::{BlockHash, Blocks, KvEvent, KvEvents, Tokens};
+use warmroute_kv::{BlockHash, Blocks, KvEvents, Tokens};
 
 use self::fallbacks::fallbacks;
 use self::room::Room;
@@ -108,11 +109,12 @@ impl Router {
         let fate = fate(chosen, self.survey.most, among.remembered());
         let fallbacks = fallbacks(among, worker);
         let mut booking = Booking::new(request, &self.scale, worker, now);
-        booking.overlaps(self.survey.leading.depth_of(worker), chosen.overlap);
         booking.remembered = among.remembered();
-        let (overlap, prompt) = (booking.overlap, booking.prompt);
+        let (overlap, told) = self.foresee(request, (worker, chosen.overlap));
+        booking.overlaps(self.survey.leading.depth_of(worker), overlap);
+        let prompt = booking.prompt;
         let booking = self.book(booking, now);
-        Ok(Decision { booking, worker, fallbacks, overlap, prompt, fate, reason, policy })
+        Ok(Decision { booking, worker, fallbacks, overlap, told, prompt, fate, reason, policy })
     }
 
     /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.
@@ -134,6 +136,7 @@ impl Router {
             Event::Trusted { worker } => self.fleet.suspect(worker, false),
             Event::Seated { worker, seats } => self.fleet.seat(worker, seats),
             Event::Elsewhere { worker, load } => self.elsewhere(worker, load),
+            Event::Told { worker, publishes } => self.told(worker, publishes),
             Event::Kv { worker, event } => self.tell(worker, &event),
             Event::FirstToken { booking } => self.first_token(booking, now),
             Event::Moved { booking, to } => self.moved(booking, to, now),
@@ -322,43 +325,6 @@ impl Router {
         }
         self.fleet.bury(booking.worker);
         Some(booking)
-    }
-
-    /// All shadows have equal parts of the room for blocks.
-    fn share_room(&mut self) {
-        let Some(room) = self.room else { return };
-        let shadowed = self.fleet.iter().filter(|(_, worker)| worker.shadow.is_some());
-        let shadowed: Vec<WorkerId> = shadowed.map(|(id, _)| id).collect();
-        for id in &shadowed {
-            let worker = self.fleet.get_mut(*id);
-            if let Some(shadow) = worker.and_then(|worker| worker.shadow.as_mut()) {
-                shadow.limit(Blocks::of(room.blocks / shadowed.len()), &mut self.events);
-            }
-            self.drain_shadow(*id);
-        }
-    }
-
-    /// What a shadow did goes the same way as what a worker tells.
-    fn drain_shadow(&mut self, worker: WorkerId) {
-        if self.events.is_empty() {
-            return;
-        }
-        for event in self.events.drain(..) {
-            self.index.apply(worker, &event);
-        }
-        if let Some(account) = self.fleet.get_mut(worker) {
-            account.slot = self.index.slot_of(worker);
-        }
-    }
-
-    fn tell(&mut self, worker: WorkerId, event: &KvEvent) {
-        let speaks = |worker: &Worker| worker.state != State::Gone && worker.shadow.is_none();
-        let Some(account) = self.fleet.get_mut(worker).filter(|worker| speaks(worker)) else { return };
-        if *event == KvEvent::Cleared {
-            account.given = 0.0;
-        }
-        self.index.apply(worker, event);
-        account.slot = self.index.slot_of(worker);
     }
 }
 

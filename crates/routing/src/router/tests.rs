@@ -87,7 +87,7 @@ fn a_worker_that_restarted_is_taken_for_cold() {
         let worker = serve(&mut router, &prompt, Time::ZERO).worker;
         let event = KvEvent::Stored { parent: ROOT, blocks: prompt.clone() };
         router.observe(Event::Kv { worker, event }, Time::ZERO);
-        assert_eq!(serve(&mut router, &prompt, Time::ZERO).overlap, Tokens(160));
+        assert_eq!(serve(&mut router, &prompt, Time::ZERO).overlap, Tokens(144));
         router.observe(joined(worker.0, publishes), Time::ZERO);
         assert_eq!(serve(&mut router, &prompt, Time::ZERO).overlap, Tokens(0), "{publishes:?}");
     }
@@ -102,7 +102,7 @@ fn a_worker_that_tells_is_believed_and_one_with_a_shadow_is_not_asked() {
         router.observe(Event::Kv { worker, event }, Time::ZERO);
     }
     assert_eq!(router.indexed_blocks(), 4, "only the first worker speaks for itself");
-    assert_eq!(serve(&mut router, &blocks(1, 4), Time::ZERO).overlap, Tokens(64));
+    assert_eq!(serve(&mut router, &blocks(1, 4), Time::ZERO).overlap, Tokens(48));
     assert_eq!(serve(&mut router, &blocks(2, 4), Time::ZERO).overlap, Tokens(0));
 }
 
@@ -166,4 +166,63 @@ fn what_is_believed_stays_within_its_memory_however_many_prompts_and_workers_com
             "{taken} of {bytes} bytes for prompts of {length} blocks"
         );
     }
+}
+
+fn held(router: &Router, prompt: &[BlockHash]) -> usize {
+    router.leading_blocks(WorkerId(0), prompt)
+}
+
+#[test]
+fn whoever_speaks_for_a_cache_the_index_holds_what_it_says_and_bookings_stay() {
+    let mut router = router(1, Publishes::Nothing);
+    let prompt = blocks(1, 10);
+    let told = |publishes| Event::Told { worker: WorkerId(0), publishes };
+    let stored = |blocks: &[BlockHash]| Event::Kv {
+        worker: WorkerId(0),
+        event: KvEvent::Stored { parent: ROOT, blocks: blocks.to_vec() },
+    };
+    let open = router.route(&Request::new(ROOT, &prompt), Time::ZERO).unwrap();
+    router.observe(stored(&blocks(2, 3)), Time::ZERO);
+    assert_eq!((held(&router, &prompt), held(&router, &blocks(2, 3))), (10, 0), "a shadow speaks");
+    router.observe(told(Publishes::Events), Time::ZERO);
+    assert_eq!((router.indexed_blocks(), router.in_flight_at(WorkerId(0))), (0, 1));
+    router.observe(stored(&prompt[..4]), Time::ZERO);
+    router.observe(told(Publishes::Events), Time::ZERO);
+    assert_eq!(held(&router, &prompt), 4, "that was nothing new");
+    router.observe(Event::Finished { booking: open.booking, usage: None }, Time::ZERO);
+    assert_eq!((router.in_flight(), router.indexed_blocks()), (0, 4), "answers teach it nothing");
+    router.observe(told(Publishes::Nothing), Time::ZERO);
+    assert_eq!(router.indexed_blocks(), 0);
+    serve(&mut router, &prompt, Time::ZERO);
+    assert_eq!(held(&router, &prompt), 10);
+    router.observe(told(Publishes::Events), Time::ZERO);
+    assert_eq!((router.indexed_blocks(), router.workers().next().unwrap().up), (0, true));
+}
+
+#[test]
+fn an_engine_computes_at_least_the_last_token_whatever_it_holds() {
+    let mut router = router(1, Publishes::Events);
+    let prompt = blocks(1, 10);
+    let event = KvEvent::Stored { parent: ROOT, blocks: prompt.clone() };
+    router.observe(Event::Kv { worker: WorkerId(0), event }, Time::ZERO);
+    for (tokens, reused) in [(160, 144), (161, 160), (170, 160)] {
+        let request = Request { prompt: tokens, ..Request::new(ROOT, &prompt) };
+        let decision = router.route(&request, Time::ZERO).unwrap();
+        assert_eq!((decision.overlap, decision.told), (Tokens(reused), true), "of {tokens}");
+        router.observe(Event::Aborted { booking: decision.booking }, Time::ZERO);
+    }
+}
+
+#[test]
+fn what_a_worker_reads_before_it_comes_to_a_prompt_is_foreseen_to_the_block() {
+    let mut router = router(1, Publishes::Events);
+    let first = blocks(1, 40);
+    let open = router.route(&Request::new(ROOT, &first), Time::ZERO).unwrap();
+    let second = [&first[..37], &blocks(2, 5)].concat();
+    let decision = router.route(&Request::new(ROOT, &second), Time::ZERO).unwrap();
+    assert_eq!(decision.overlap, Tokens(37 * 16));
+    router.observe(Event::Aborted { booking: open.booking }, Time::ZERO);
+    router.observe(Event::Aborted { booking: decision.booking }, Time::ZERO);
+    let third = router.route(&Request::new(ROOT, &second), Time::ZERO).unwrap();
+    assert_eq!(third.overlap, Tokens::ZERO, "nobody is going to read it");
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use warmroute_kv::KvEvents;
+use tokio::sync::Notify;
 use warmroute_kv::wire::{Batch, Buffers, Losses, MOST_BLOCKS, Naming, Translator, WireError};
+use warmroute_kv::{BlockHash, KvEvents};
 
 /// How a worker is heard, from well to badly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +40,22 @@ impl Hearability {
     }
 }
 
-/// Where changes go.
-pub(crate) type Sink = Box<dyn Fn(KvEvents) + Send + Sync>;
+/// What an account says to whoever it speaks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It speaks for its worker's cache from now on, beginning with all that is held.
+    Begin(KvEvents),
+    /// Something has changed.
+    Changes(KvEvents),
+    /// It speaks no more.
+    End,
+}
+
+/// Who is spoken to.
+pub(crate) type Sink = Box<dyn Fn(Word) + Send + Sync>;
+
+/// Who is told every change, whoever speaks.
+pub(crate) type Aside = Box<dyn Fn(KvEvents) + Send + Sync>;
 
 /// One worker's cache as it tells it.
 pub(crate) struct Account {
@@ -48,6 +63,8 @@ pub(crate) struct Account {
     engine: Mutex<Engine>,
     /// By publisher.
     states: Mutex<Vec<Hearability>>,
+    /// Tells that a state has changed, or something else that decides who speaks.
+    changed: Notify,
     sink: Sink,
     counts: Counts,
 }
@@ -56,8 +73,10 @@ struct Engine {
     /// The account itself.
     translator: Translator,
     /// The same events counted otherwise, for somebody else.
-    others: Vec<(Translator, Sink)>,
+    others: Vec<(Translator, Aside)>,
     buffers: Buffers,
+    /// Whether changes are handed on.
+    speaking: bool,
 }
 
 #[derive(Default)]
@@ -111,24 +130,61 @@ impl Statement {
 }
 
 impl Account {
-    /// Of a worker with so many publishers, whose changes go to `sink`.
+    /// Of a worker with so many publishers. Says nothing to `sink` until it is told to [`speak`](Self::speak).
     pub(crate) fn new(naming: Naming, publishers: usize, sink: Sink) -> Self {
         Self {
             engine: Mutex::new(Engine {
                 translator: Translator::new(naming, MOST_BLOCKS),
                 others: Vec::new(),
                 buffers: Buffers::default(),
+                speaking: false,
             }),
             states: Mutex::new(vec![Hearability::Stale; publishers]),
+            changed: Notify::new(),
             sink,
             counts: Counts::default(),
         }
     }
 
-    /// Tells the same events to another translator as well, whose changes go to a sink of its own.
-    pub(crate) fn and(self, translator: Translator, sink: Sink) -> Self {
-        self.engine.lock().others.push((translator, sink));
+    /// Tells the same events to another translator as well, whose changes go to whoever it is for.
+    pub(crate) fn and(self, translator: Translator, aside: Aside) -> Self {
+        self.engine.lock().others.push((translator, aside));
         self
+    }
+
+    /// Speaks for its worker's cache from now on, or does so no more.
+    pub(crate) fn speak(&self, speaking: bool) {
+        let engine = &mut *self.engine.lock();
+        if std::mem::replace(&mut engine.speaking, speaking) == speaking {
+            return;
+        }
+        // With the engine locked, so that nothing comes between what is held and what changes.
+        (self.sink)(if speaking { Word::Begin(engine.translator.recount()) } else { Word::End });
+    }
+
+    /// Whether it speaks for its worker's cache.
+    pub(crate) fn speaks(&self) -> bool {
+        self.engine.lock().speaking
+    }
+
+    /// How many leading blocks of `chain` the worker holds, by its own word, whether it is believed or not.
+    pub(crate) fn leading(&self, chain: &[BlockHash]) -> usize {
+        self.engine.lock().translator.leading(chain)
+    }
+
+    /// How its worst publisher is heard.
+    pub(super) fn state(&self) -> Hearability {
+        self.states.lock().iter().copied().max().unwrap_or(Hearability::Silent)
+    }
+
+    /// Waits until something may have changed who is to speak; what has changed since the last call counts.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Something has.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_one();
     }
 
     /// The account in numbers.
@@ -138,9 +194,8 @@ impl Account {
             (engine.translator.blocks().0, engine.translator.losses())
         };
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let state = self.states.lock().iter().copied().max();
         Statement {
-            state: state.unwrap_or(Hearability::Silent),
+            state: self.state(),
             blocks,
             batches: count(&self.counts.batches),
             gaps: count(&self.counts.gaps),
@@ -178,20 +233,27 @@ impl Account {
                 Err(error) => self.unreadable(&error),
             }
         }
-        hand_on(changes, &self.sink);
-        engine.others.iter().zip(others).for_each(|((_, sink), changes)| hand_on(changes, sink));
+        self.hand_on(engine.speaking, changes);
+        engine.others.iter().zip(others).for_each(|((_, aside), changes)| aside(changes));
         Ok(())
     }
 
     /// Nothing is believed of this rank any more.
     pub(super) fn forget(&self, rank: u32) {
-        let engine = &mut *self.engine.lock();
-        let own = std::iter::once((&mut engine.translator, &self.sink));
-        let others = engine.others.iter_mut().map(|(other, sink)| (other, &*sink));
-        for (translator, sink) in own.chain(others) {
+        let (engine, mut changes) = (&mut *self.engine.lock(), KvEvents::new());
+        engine.translator.forget(rank, &mut changes);
+        self.hand_on(engine.speaking, changes);
+        for (other, aside) in &mut engine.others {
             let mut changes = KvEvents::new();
-            translator.forget(rank, &mut changes);
-            hand_on(changes, sink);
+            other.forget(rank, &mut changes);
+            aside(changes);
+        }
+    }
+
+    /// Called with the engine locked, so that changes keep their order.
+    fn hand_on(&self, speaking: bool, changes: KvEvents) {
+        if speaking && !changes.is_empty() {
+            (self.sink)(Word::Changes(changes));
         }
     }
 
@@ -203,7 +265,10 @@ impl Account {
     }
 
     pub(super) fn set_state(&self, publisher: usize, state: Hearability) {
-        self.states.lock()[publisher] = state;
+        let before = std::mem::replace(&mut self.states.lock()[publisher], state);
+        if before != state {
+            self.look_again();
+        }
     }
 
     pub(super) fn gap(&self) {
@@ -216,13 +281,6 @@ impl Account {
 
     pub(super) fn restart(&self) {
         add(&self.counts.restarts);
-    }
-}
-
-/// Called with the engine locked, so that changes keep their order.
-fn hand_on(changes: KvEvents, sink: &Sink) {
-    if !changes.is_empty() {
-        sink(changes);
     }
 }
 

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 use warmroute_kv::{KvEvent, KvEvents};
 use zeromq::{SocketSend, ZmqMessage};
 
-use super::account::Sink;
-use super::stand_in::{ANY_PORT, Engine, PATIENCE};
+use super::engine::{ANY_PORT, Engine, PATIENCE};
 use super::*;
 
 /// Who follows the engine, and what it was told.
@@ -34,8 +33,12 @@ fn name(token: u32) -> u64 {
 impl Follower {
     fn of(source: &KvSource) -> Self {
         let (sender, changes) = mpsc::unbounded_channel();
-        let sink: Sink = Box::new(move |events| _ = sender.send(events));
+        let sink: Sink = Box::new(move |word| match word {
+            Word::Begin(changes) | Word::Changes(changes) => _ = sender.send(changes),
+            Word::End => {}
+        });
         let account = Arc::new(Account::new(naming(), 1, sink));
+        account.speak(true);
         let (mut task, sources) = (JoinSet::new(), vec![source.clone()]);
         let followed = Arc::clone(&account);
         task.spawn(async move { follow(&followed, &sources).await });

@@ -136,6 +136,41 @@ impl Copies {
         events.push(KvEvent::Cleared);
     }
 
+    /// All blocks of which copies count, a block always after its parent.
+    pub(super) fn recount(&self) -> KvEvents {
+        let mut after: Map<BlockHash, Vec<BlockHash>> = Map::default();
+        let mut told: Map<BlockHash, ()> = Map::default();
+        let own =
+            self.ranks.iter().flat_map(|(_, rank)| rank.values()).filter(|known| self.held.counts(known));
+        for Named { parent, name } in own.map(|known| known.block) {
+            // Ranks and hashes that share a name share its parent.
+            if told.insert(name, ()).is_none() {
+                after.entry(parent).or_default().push(name);
+            }
+        }
+        // Those whose parent is a root, or is not held any more.
+        let mut next: Vec<Named> = Vec::new();
+        for (parent, names) in &after {
+            if !self.holds(*parent) {
+                next.extend(names.iter().map(|name| Named { parent: *parent, name: *name }));
+            }
+        }
+        // The order of a map says nothing; the same cache is to be told in the same words.
+        next.sort_unstable_by_key(|block| (block.parent, block.name));
+        let mut events = KvEvents::new();
+        while let Some(Named { parent, name }) = next.pop() {
+            event::stored(&mut events, parent, name);
+            let children = after.get(&name).into_iter().flatten();
+            next.extend(children.map(|child| Named { parent: name, name: *child }));
+        }
+        events
+    }
+
+    /// Whether copies of a block count.
+    pub(super) fn holds(&self, block: BlockHash) -> bool {
+        self.held.names.contains_key(&block)
+    }
+
     /// Different blocks of which copies count.
     pub(super) fn held(&self) -> usize {
         self.held.names.len()

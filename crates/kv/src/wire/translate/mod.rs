@@ -16,6 +16,7 @@ use self::copies::{Copies, Copy, Named};
 pub use self::naming::Naming;
 use super::event::{AttentionKind, EngineEvent, Home, Removed, Stored, Tier};
 use crate::event::KvEvents;
+use crate::hash::BlockHash;
 use crate::units::Blocks;
 
 /// Blocks remembered for a worker if nobody says otherwise: 64 million tokens in blocks of 16, more than any accelerator holds.
@@ -78,6 +79,16 @@ impl Translator {
     /// Nothing is known of the worker any more.
     pub fn forget_all(&mut self, events: &mut KvEvents) {
         self.copies.clear(events);
+    }
+
+    /// All that the worker holds, as events that tell it from the beginning. Costs time and memory in proportion.
+    pub fn recount(&self) -> KvEvents {
+        self.copies.recount()
+    }
+
+    /// How many leading blocks of `chain` the worker holds.
+    pub fn leading(&self, chain: &[BlockHash]) -> usize {
+        chain.iter().take_while(|block| self.copies.holds(**block)).count()
     }
 
     /// What could not be used so far.

@@ -312,6 +312,14 @@ proptest! {
                     KvEvent::Cleared => mirror.clear(),
                 }
             }
+            let mut recounted = BTreeSet::new();
+            for event in engine.recount() {
+                let KvEvent::Stored { parent, blocks } = event else { panic!("{event:?}") };
+                let known = mirror.contains(&parent);
+                prop_assert!(!known || recounted.contains(&parent), "a parent comes first");
+                recounted.extend(blocks);
+            }
+            prop_assert_eq!(&recounted, &mirror);
             prop_assert_eq!(&mirror, &naive.held(), "after {:?}", operation);
             prop_assert_eq!(engine.blocks().get(), mirror.len());
         }

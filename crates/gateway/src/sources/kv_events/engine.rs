@@ -1,4 +1,4 @@
-//! A stand-in for an engine that publishes KV events, for tests: it says what it is told to say, and loses what it is told to lose.
+//! An engine for tests: it publishes and replays over sockets, and loses what it is told to lose.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,10 +16,9 @@ use crate::config::KvSource;
 
 /// Nothing here takes longer, however busy the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// For whatever port is free.
 pub(crate) const ANY_PORT: &str = "tcp://127.0.0.1:0";
 
-type Kept = Arc<Mutex<VecDeque<(u64, Bytes)>>>;
+pub(crate) type Kept = Arc<Mutex<VecDeque<(u64, Bytes)>>>;
 
 /// An engine that stores blocks of one token each, all of them first blocks.
 pub(crate) struct Engine {
