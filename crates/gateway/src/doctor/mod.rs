@@ -6,8 +6,6 @@
 mod events;
 mod finding;
 mod probe;
-#[cfg(test)]
-mod tests;
 mod tokenizer;
 mod visit;
 
