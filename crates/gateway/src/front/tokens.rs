@@ -22,7 +22,7 @@ use super::surfaces::{Route, Surface};
 use crate::show::metrics::Metrics;
 use crate::sources::catalogue::Among;
 use crate::sources::{State, Worker};
-use crate::tokens::{Asked, By};
+use crate::tokens::{Asked, By, TokenModel};
 use crate::upstream::Outbound;
 
 /// A longer body is read and rendered on another thread: that takes a few microseconds for each kilobyte.
@@ -112,6 +112,11 @@ impl Gateway {
     /// thread end in vain.
     pub(super) async fn counted(&self, asking: Asking<'_>) -> Option<Counted> {
         let model = self.tokenizers.of(asking.model)?;
+        // Apart in memory, or every request of every model would carry room for it.
+        Box::pin(self.counted_for(model, asking)).await
+    }
+
+    async fn counted_for(&self, model: &TokenModel, asking: Asking<'_>) -> Option<Counted> {
         let counted = match Form::of(asking.surface)? {
             Ok(form) => match &model.by {
                 By::Ours(tokenizer) => self.tokenize(tokenizer, form, asking.body).await,
