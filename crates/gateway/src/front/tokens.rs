@@ -22,15 +22,15 @@ use super::surfaces::{Route, Surface};
 use crate::show::metrics::Metrics;
 use crate::sources::catalogue::Among;
 use crate::sources::{State, Worker};
-use crate::tokens::{Asked, By};
+use crate::tokens::{Asked, By, TokenModel};
 use crate::upstream::Outbound;
 
-/// A longer body is read and rendered on another thread: that takes a few microseconds for each kilobyte.
+/// A longer body is read and rendered on another thread: that takes some ten microseconds for each kilobyte.
 const INLINE_BODY_BYTES: usize = 256 << 10;
 
-/// More new text than this is tokenized on another thread: at two to three megabytes a second it would hold up a lane for more than some
-/// five milliseconds, a hundred times what a request costs otherwise.
-const INLINE_NEW_BYTES: usize = 12 << 10;
+/// More new text than this is tokenized on another thread. Qwen3's tokenizer takes 1.4 ms for each kilobyte (`benches/turns.rs`), so a lane's
+/// other requests wait for some six milliseconds at most; a question and an answer of usual length are below.
+const INLINE_NEW_BYTES: usize = 4 << 10;
 
 /// Longer than this no request waits for its tokens: its text is a good guess, and time to the first token is what all of this is for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -112,6 +112,11 @@ impl Gateway {
     /// thread end in vain.
     pub(super) async fn counted(&self, asking: Asking<'_>) -> Option<Counted> {
         let model = self.tokenizers.of(asking.model)?;
+        // Apart in memory, or every request of every model would carry room for it.
+        Box::pin(self.counted_for(model, asking)).await
+    }
+
+    async fn counted_for(&self, model: &TokenModel, asking: Asking<'_>) -> Option<Counted> {
         let counted = match Form::of(asking.surface)? {
             Ok(form) => match &model.by {
                 By::Ours(tokenizer) => self.tokenize(tokenizer, form, asking.body).await,
