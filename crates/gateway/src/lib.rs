@@ -32,6 +32,7 @@ mod reload;
 mod server;
 mod show;
 mod sources;
+mod spans;
 mod tasks;
 mod tls;
 mod upstream;
@@ -41,6 +42,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -62,6 +64,7 @@ pub use crate::reload::{Origins, Reloaded};
 use crate::server::{Server, Serving, Signals};
 use crate::sources::health::Checker;
 use crate::sources::{Fleet, Membership, Origin, discovery};
+use crate::spans::{Exporter, Spans, Told};
 use crate::tasks::Owned;
 pub use crate::tls::BadTls;
 use crate::tls::Shown;
@@ -119,7 +122,11 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
-    let gateway = gateway(&config)?;
+    let (gateway, told) = gateway(&config)?;
+    if let (Some(told), Some(collector)) = (told, config.otlp_endpoint.0.clone()) {
+        let exporter = Exporter { told, collector, upstream: gateway.upstream.beside(&config) };
+        tasks.checkers.spawn(exporter.run(signals.abort.clone()));
+    }
     let members = tasks.membership(&gateway, &signals.abort);
     members.tell(&Origin::Settings, config.workers.clone());
     members.fleet().told();
@@ -189,9 +196,10 @@ fn listen_beside_others(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Connections that wait to be accepted, as tokio has it for listeners that are alone.
 const LISTEN_QUEUE: u32 = 1024;
 
-fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
+fn gateway(config: &GatewayConfig) -> Result<(Arc<Gateway>, Option<Receiver<Told>>), GatewayError> {
     let core = Arc::new(Core::new(config));
-    Ok(Arc::new(Gateway {
+    let (spans, told) = Spans::new(config);
+    let gateway = Gateway {
         // The settings themselves are a source too.
         fleet: Arc::new(Fleet::new(1 + config.discover.0.len())),
         upstream: Upstream::new(config).map_err(ConfigError::from)?,
@@ -202,8 +210,10 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
         responses: Arc::default(),
         shown: Arc::new(Shown::new(config).map_err(ConfigError::from)?),
         draining: CancellationToken::new(),
+        spans: Arc::new(spans),
         core,
-    }))
+    };
+    Ok((Arc::new(gateway), told))
 }
 
 /// A gateway that runs until it is shut down; dropping it cuts everything at once.

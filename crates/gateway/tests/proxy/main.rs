@@ -27,4 +27,5 @@ mod surfaces;
 mod through;
 mod tls;
 mod tokens;
+mod traces;
 mod worker;
