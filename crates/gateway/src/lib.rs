@@ -35,6 +35,7 @@ mod reload;
 mod server;
 mod show;
 mod sources;
+mod spans;
 mod tasks;
 mod tls;
 mod tokens;
@@ -45,6 +46,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -67,6 +69,7 @@ pub use crate::reload::{Origins, Reloaded};
 use crate::server::{Server, Serving, Signals};
 use crate::sources::health::Checker;
 use crate::sources::{Fleet, Membership, Origin, discovery};
+use crate::spans::{Exporter, Spans, Told};
 use crate::tasks::Owned;
 pub use crate::tls::BadTls;
 use crate::tls::Shown;
@@ -130,7 +133,11 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
     let tokenizers = read_tokenizers(&config).await?;
-    let gateway = gateway(&config, tokenizers)?;
+    let (gateway, told) = gateway(&config, tokenizers)?;
+    if let (Some(told), Some(collector)) = (told, config.otlp_endpoint.0.clone()) {
+        let exporter = Exporter { told, collector, upstream: gateway.upstream.beside(&config) };
+        tasks.checkers.spawn(exporter.run(signals.abort.clone()));
+    }
     let members = tasks.membership(&gateway, &signals.abort);
     members.tell(&Origin::Settings, config.workers.clone());
     members.fleet().told();
@@ -211,9 +218,13 @@ async fn read_tokenizers(config: &GatewayConfig) -> Result<Tokenizers, GatewayEr
     Ok(read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
 }
 
-fn gateway(config: &GatewayConfig, tokenizers: Tokenizers) -> Result<Arc<Gateway>, GatewayError> {
+fn gateway(
+    config: &GatewayConfig,
+    tokenizers: Tokenizers,
+) -> Result<(Arc<Gateway>, Option<Receiver<Told>>), GatewayError> {
     let core = Arc::new(Core::new(config));
-    Ok(Arc::new(Gateway {
+    let (spans, told) = Spans::new(config);
+    let gateway = Gateway {
         // The settings themselves are a source too.
         fleet: Arc::new(Fleet::new(1 + config.discover.0.len())),
         upstream: Upstream::new(config).map_err(ConfigError::from)?,
@@ -225,8 +236,10 @@ fn gateway(config: &GatewayConfig, tokenizers: Tokenizers) -> Result<Arc<Gateway
         shown: Arc::new(Shown::new(config).map_err(ConfigError::from)?),
         tokenizers: Arc::new(tokenizers),
         draining: CancellationToken::new(),
+        spans: Arc::new(spans),
         core,
-    }))
+    };
+    Ok((Arc::new(gateway), told))
 }
 
 /// A gateway that runs until it is shut down; dropping it cuts everything at once.

@@ -15,7 +15,9 @@ use stub::Stub;
 async fn worker() -> RunningEmulator {
     let port = || "tcp://127.0.0.1:0".parse().expect("an address");
     let publishing = KvPublishing { replay: Some(port()), ..KvPublishing::at(port()) };
-    start(EmulatedConfig { kv_events: Some(publishing), ..EmulatedConfig::default() }).await.expect("it starts")
+    start(EmulatedConfig { kv_events: Some(publishing), ..EmulatedConfig::default() })
+        .await
+        .expect("it starts")
 }
 
 /// A `[[workers]]` table.
@@ -97,13 +99,26 @@ async fn a_worker_that_wants_a_key() {
 #[tokio::test]
 async fn a_worker_that_does_not_tell_cached_tokens() {
     let stub = Stub { usage: r#"{"prompt_tokens": 200, "prompt_tokens_details": null}"#, ..Stub::default() };
-    only(&found(&stub.start().await.table()).await, Check::Usage, "cached tokens", "--enable-prompt-tokens-details");
+    only(
+        &found(&stub.start().await.table()).await,
+        Check::Usage,
+        "cached tokens",
+        "--enable-prompt-tokens-details",
+    );
 }
 
 #[tokio::test]
 async fn a_worker_that_keeps_no_prefixes() {
-    let stub = Stub { usage: r#"{"prompt_tokens": 200, "prompt_tokens_details": {"cached_tokens": 0}}"#, ..Stub::default() };
-    only(&found(&stub.start().await.table()).await, Check::PrefixCache, "0 of them", "--enable-prefix-caching");
+    let stub = Stub {
+        usage: r#"{"prompt_tokens": 200, "prompt_tokens_details": {"cached_tokens": 0}}"#,
+        ..Stub::default()
+    };
+    only(
+        &found(&stub.start().await.table()).await,
+        Check::PrefixCache,
+        "0 of them",
+        "--enable-prefix-caching",
+    );
 }
 
 #[tokio::test]
@@ -133,20 +148,33 @@ async fn another_tokenizer_than_the_workers() {
 async fn events_that_are_not_turned_on() {
     let worker = worker().await;
     let table = Table { events: format!("tcp://{}", nowhere()), ..Table::of(&worker) };
-    only(&found(&(table.toml() + MODEL)).await, Check::Events, "cannot be connected to", "--kv-events-config");
+    only(
+        &found(&(table.toml() + MODEL)).await,
+        Check::Events,
+        "cannot be connected to",
+        "--kv-events-config",
+    );
 }
 
 #[tokio::test]
 async fn events_of_a_worker_that_is_not_asked() {
     let (worker, other) = (worker().await, worker().await);
     let table = Table { url: format!("http://{}", worker.address()), ..Table::of(&other) };
-    only(&found(&(table.toml() + MODEL)).await, Check::Events, "no event of that came", "this worker's endpoint");
+    only(
+        &found(&(table.toml() + MODEL)).await,
+        Check::Events,
+        "no event of that came",
+        "this worker's endpoint",
+    );
 }
 
 #[tokio::test]
 async fn events_of_two_workers_that_were_exchanged() {
     let (first, second) = (worker().await, worker().await);
-    let exchanged = |url: &RunningEmulator, events| Table { url: format!("http://{}", url.address()), ..Table::of(events) };
+    let exchanged = |url: &RunningEmulator, events| Table {
+        url: format!("http://{}", url.address()),
+        ..Table::of(events)
+    };
     let toml = exchanged(&first, &second).toml() + &exchanged(&second, &first).toml() + MODEL;
     let findings = found(&toml).await;
     assert_eq!(failed(&findings), [Check::Prediction; 2], "{findings:#?}");
@@ -171,12 +199,22 @@ async fn a_port_that_does_not_replay() {
 async fn a_topic_that_nobody_publishes() {
     let worker = worker().await;
     let table = Table { more: "kv_topic = \"nobody\"", ..Table::of(&worker) };
-    only(&found(&(table.toml() + MODEL)).await, Check::Events, "topic that begins with \"nobody\"", "kv_topic");
+    only(
+        &found(&(table.toml() + MODEL)).await,
+        Check::Events,
+        "topic that begins with \"nobody\"",
+        "kv_topic",
+    );
 }
 
 #[tokio::test]
 async fn a_model_that_is_not_in_token_mode() {
     let worker = worker().await;
     let model = MODEL.replace("\"emulated\"", "\"emulatd\"");
-    only(&found(&(Table::of(&worker).toml() + &model)).await, Check::Models, "nearest name there is emulatd", "name = \"emulated\"");
+    only(
+        &found(&(Table::of(&worker).toml() + &model)).await,
+        Check::Models,
+        "nearest name there is emulatd",
+        "name = \"emulated\"",
+    );
 }

@@ -65,7 +65,8 @@ impl Stub {
             _ => (404, "{}".to_owned()),
         };
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        let answer =
+            format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
         // The doctor may have gone.
         let _ = connection.write_all(answer.as_bytes()).await;
         let _ = connection.shutdown().await;
@@ -75,7 +76,10 @@ impl Stub {
     fn usage(self, chats: &mut u32) -> String {
         *chats += 1;
         match self.usage {
-            "" => format!(r#"{{"prompt_tokens": 200, "prompt_tokens_details": {{"cached_tokens": {}}}}}"#, 192 * (*chats - 1).min(1)),
+            "" => format!(
+                r#"{{"prompt_tokens": 200, "prompt_tokens_details": {{"cached_tokens": {}}}}}"#,
+                192 * (*chats - 1).min(1)
+            ),
             told => told.to_owned(),
         }
     }

@@ -6,6 +6,7 @@
 //! flags win and a setting cannot exist in one place and be missing in the other.
 
 pub(crate) mod alias;
+mod collector;
 mod discover;
 mod error;
 mod file;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use warmroute_routing::policy::PolicyConfig;
 
 pub use self::alias::AliasConfig;
+pub use self::collector::{Collector, NoCollector};
 pub use self::discover::{BadSource, SourceConfig, Sources};
 pub use self::error::{BadFile, ConfigError};
 pub use self::kv_source::{BadEndpoint, KvEndpoint, KvSource};
@@ -235,6 +237,12 @@ settings! {
         log_queue_lines: usize = 8_192, restart;
         /// Decisions that the admin API remembers; each takes about 500 bytes.
         recent_decisions: usize = 1_000, restart;
+        /// URL of an OpenTelemetry collector that takes traces as OTLP over HTTP, such as http://127.0.0.1:4318, or off. Where it is off, a
+        /// client's `traceparent` passes unchanged.
+        #[serde(deserialize_with = "from_text")]
+        otlp_endpoint: Optional<Collector> = Optional::OFF, restart;
+        /// Percent of requests that are traced where the client sent no `traceparent`; where it did, that says whether.
+        otlp_percent: u32 = 100, restart;
         /// Reload when the settings file or the keys file changes, and not only on SIGHUP.
         reload_on_change: bool = false, restart;
     }

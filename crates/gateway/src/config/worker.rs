@@ -105,6 +105,11 @@ impl WorkerUrl {
         &self.authority
     }
 
+    /// That of whoever is spoken to so.
+    pub(super) fn new(link: Link, authority: Authority) -> Self {
+        Self { link, authority }
+    }
+
     /// How it is spoken to.
     pub(crate) fn link(&self) -> Link {
         self.link

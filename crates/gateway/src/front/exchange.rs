@@ -4,10 +4,11 @@
 //! ends: with the answer's last byte, with a refusal, or with a client that goes away. Until something better is known it counts as
 //! the latter.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Request};
 use tokio::time::Instant;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Usage, WorkerId};
@@ -23,6 +24,7 @@ use crate::journal::{Entry, Journal};
 use crate::keys::Pass;
 use crate::show::metrics::{CLIENT_GONE, Ended};
 use crate::sources::{Answer, Worker};
+use crate::spans::Trace;
 
 /// One request, from its arrival to its end.
 pub(super) struct Exchange {
@@ -41,6 +43,8 @@ pub(super) struct Exchange {
     count: Option<Count>,
     /// What its worker's events would have predicted, where they are not believed.
     pub(super) rehearsed: Option<Tokens>,
+    /// What its time goes into, if anybody wants to know.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 /// Where a request is.
@@ -62,9 +66,11 @@ impl Placed {
 
 impl Exchange {
     /// A request has arrived.
-    pub(super) fn new(gateway: &Gateway, id: &HeaderValue, method: &Method, path: &str) -> Self {
+    pub(super) fn new<B>(gateway: &Gateway, id: &HeaderValue, request: &Request<B>) -> Self {
         let journal = Arc::clone(&gateway.journal);
-        let entry = journal.wants_entries().then(|| Entry::new(id.clone(), method.clone(), path));
+        let trace = gateway.spans.begin(request.headers());
+        let wanted = journal.wants_entries() || trace.is_some();
+        let entry = wanted.then(|| Entry::new(id.clone(), request.method().clone(), request.uri().path()));
         let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
         let ends = gateway.config.now().total_timeout_ms.0.map(|limit| arrived + limit.duration());
         Self {
@@ -78,6 +84,7 @@ impl Exchange {
             entry,
             count: None,
             rehearsed: None,
+            trace,
         }
     }
 
@@ -127,6 +134,14 @@ impl Exchange {
     /// When its time is over, if it has a limit.
     pub(super) fn ends(&self) -> Option<Instant> {
         self.ends
+    }
+
+    /// These headers as a worker gets them: where the request is traced, they say by which span it is asked.
+    pub(super) fn onwards<'h>(&self, mut headers: Cow<'h, HeaderMap>) -> Cow<'h, HeaderMap> {
+        if let Some(trace) = &self.trace {
+            trace.onwards(headers.to_mut());
+        }
+        headers
     }
 
     /// All the time it may take.
@@ -247,7 +262,15 @@ impl Exchange {
             entry.overlap = decision.overlap;
             entry.fate = decision.fate;
         }
-        self.journal.enter(entry);
+        let entry = Arc::new(entry);
+        if let Some(trace) = self.trace.take()
+            && !trace.end(Arc::clone(&entry))
+        {
+            self.core.metrics.line_dropped("traces");
+        }
+        if self.journal.wants_entries() {
+            self.journal.enter(entry);
+        }
     }
 
     /// Says in headers where the request went and why.

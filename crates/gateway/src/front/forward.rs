@@ -130,7 +130,12 @@ impl Gateway {
         self.budget.deposit(config.retry_percent);
         loop {
             let attempt = Attempt::begin(&self.core, &worker);
+            let began = exchange.trace.is_some().then(Instant::now);
             let tried = self.attempt(&worker, outgoing, exchange, fresh).await;
+            if let (Some(trace), Some(began)) = (&mut exchange.trace, began) {
+                let became = tried.as_ref().map(|answer| answer.head.status.as_u16());
+                trace.attempted(began, &worker.name, became.map_err(Failure::to_string));
+            }
             attempt.ended(outcome(&tried));
             let Some(cause) = cause_to_retry(&tried, outgoing.repeatable) else {
                 return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
@@ -203,7 +208,7 @@ impl Gateway {
 
     /// One worker's answer up to its first byte.
     async fn attempt(&self, worker: &Worker, outgoing: &Outgoing, exchange: &Exchange, fresh: bool) -> Tried {
-        let headers = worker.authorized(&outgoing.headers);
+        let headers = exchange.onwards(worker.authorized(&outgoing.headers));
         let outbound = Outbound {
             method: outgoing.method.clone(),
             to: &worker.url,

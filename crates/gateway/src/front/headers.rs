@@ -1,6 +1,6 @@
 //! Which headers pass the gateway, and which it adds.
 //!
-//! Everything end-to-end passes unchanged, `authorization` and `traceparent` among it. What describes one connection (RFC 9110 §7.6.1)
+//! Everything end-to-end passes unchanged, `authorization` among it, and `traceparent` where nothing is traced. What describes one connection (RFC 9110 §7.6.1)
 //! stays on that connection.
 
 use http::header::{

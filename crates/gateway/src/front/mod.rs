@@ -63,6 +63,7 @@ use crate::journal::Journal;
 use crate::keys::Gate;
 use crate::sources::catalogue::Among;
 use crate::sources::{Fleet, State};
+use crate::spans::Spans;
 use crate::tls::Shown;
 use crate::tokens::Tokenizers;
 use crate::upstream::Upstream;
@@ -80,6 +81,7 @@ pub(crate) struct Gateway {
     pub responses: Arc<Responses>,
     pub shown: Arc<Shown>,
     pub tokenizers: Arc<Tokenizers>,
+    pub spans: Arc<Spans>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,
 }
@@ -131,7 +133,7 @@ async fn pass_on(
     mut request: http::Request<Incoming>,
 ) -> http::Response<Outflow> {
     let id = headers::request_id(request.headers());
-    let mut exchange = Exchange::new(&gateway, &id, request.method(), request.uri().path());
+    let mut exchange = Exchange::new(&gateway, &id, &request);
     request.headers_mut().insert(headers::REQUEST_ID, id.clone());
     let mut response = match gateway.answer(surface, request, &mut exchange).await {
         Ok((answer, hearing)) => {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 use warmroute_openai::ApiError;
 use warmroute_routing::WorkerId;
 
@@ -36,10 +37,14 @@ impl Gateway {
         let mut fallbacks = fallbacks.iter();
         loop {
             let trial = Attempt::begin(&self.core, &worker);
-            let attempt = self.pass_to(&worker, outgoing, &mut rest);
+            let began = Instant::now();
+            let attempt = self.pass_to(&worker, outgoing, &mut rest, exchange);
             // The body has a limit of its own.
             let limit = config.first_byte_timeout_ms.duration() + config.body_timeout_ms.duration();
             let tried = timeout(limit, attempt).await;
+            if let Some(trace) = &mut exchange.trace {
+                trace.attempted(began, &worker.name, became(&tried));
+            }
             trial.ended(match &tried {
                 Ok(Ok(answer)) if answer.head.status.is_server_error() => Outcome::Bad,
                 Ok(Ok(_)) => Outcome::Good,
@@ -76,11 +81,12 @@ impl Gateway {
         worker: &Worker,
         outgoing: &Outgoing,
         rest: &mut Rest<B>,
+        exchange: &Exchange,
     ) -> Result<Answer, Interrupted<ApiError>>
     where
         B: Body<Data = Bytes, Error: Display> + Unpin,
     {
-        let headers = worker.authorized(&outgoing.headers);
+        let headers = exchange.onwards(worker.authorized(&outgoing.headers));
         let outbound = Outbound {
             method: outgoing.method.clone(),
             to: &worker.url,
@@ -93,5 +99,15 @@ impl Gateway {
         let (head, mut rest) = response.into_parts();
         let first = rest.frame().await.transpose()?;
         Ok(Answer { head, first, rest })
+    }
+}
+
+/// The status of the answer, or why there is none.
+fn became(tried: &Result<Result<Answer, Interrupted<ApiError>>, Elapsed>) -> Result<u16, String> {
+    match tried {
+        Ok(Ok(answer)) => Ok(answer.head.status.as_u16()),
+        Ok(Err(Interrupted::Worker(error))) => Err(error.to_string()),
+        Ok(Err(Interrupted::Body(error))) => Err(error.to_string()),
+        Err(elapsed) => Err(elapsed.to_string()),
     }
 }

@@ -17,6 +17,7 @@ use super::look::Look;
 use super::refusal::Refusal;
 use crate::core::Booking;
 use crate::queue::{Asker, Bounds, Priority};
+use crate::spans::Timing;
 
 /// How urgent a request is: a whole number, higher first, from -4 to 4.
 const PRIORITY: HeaderName = HeaderName::from_static("x-warmroute-priority");
@@ -69,10 +70,27 @@ impl Gateway {
     async fn decide(
         &self,
         pending: &Pending<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<(Decision, Booking), Refusal> {
+        let timing = exchange.trace.is_some().then(Timing::begin);
+        let found = self.find(pending, exchange, timing.as_ref()).await?;
+        if let (Some(timing), Some(trace)) = (&timing, &mut exchange.trace) {
+            trace.placed(timing, &found.0);
+        }
+        Ok(found)
+    }
+
+    async fn find(
+        &self,
+        pending: &Pending<'_>,
         exchange: &Exchange,
+        timing: Option<&Timing>,
     ) -> Result<(Decision, Booking), Refusal> {
         let (look, among) = (pending.look, &pending.outgoing.among);
-        let decide = || self.core.route(&look.request(among.as_deref(), &|| look.text()), pending.work_began);
+        let decide = || {
+            timing.inspect(|timing| timing.looks());
+            self.core.route(&look.request(among.as_deref(), &|| look.text()), pending.work_began)
+        };
         // Nobody overtakes those who wait.
         if self.core.queues.waiting_for(among) == 0 {
             match decide() {
@@ -80,6 +98,7 @@ impl Gateway {
                 decided => return Ok(decided?),
             }
         }
+        timing.inspect(|timing| timing.waits());
         let config = self.config.now();
         let bounds = Bounds { requests: config.queue_limit, time: config.queue_timeout_ms.duration() };
         let asker = Asker {

@@ -65,8 +65,7 @@ impl Journal {
     }
 
     /// A request is over.
-    pub(crate) fn enter(&self, entry: Entry) {
-        let entry = Arc::new(entry);
+    pub(crate) fn enter(&self, entry: Arc<Entry>) {
         for (log, lines) in [("access", &self.access), ("request", &self.requests)] {
             if let Some(lines) = lines
                 && !lines.send(&entry)

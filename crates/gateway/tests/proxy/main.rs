@@ -28,4 +28,5 @@ mod through;
 mod tls;
 mod token_mode;
 mod tokens;
+mod traces;
 mod worker;

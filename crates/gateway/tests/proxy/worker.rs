@@ -166,6 +166,11 @@ impl Worker {
         self.script.seen.lock().clone()
     }
 
+    /// Forgets those requests.
+    pub(crate) fn forget(&self) {
+        self.script.seen.lock().clear();
+    }
+
     /// Connections that were made to it so far.
     pub(crate) fn connections(&self) -> usize {
         self.script.connections.load(Ordering::SeqCst)
