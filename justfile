@@ -21,6 +21,11 @@ test-clients *clients:
     cargo build --release --bin warmroute
     scripts/clients/run.py {{ clients }}
 
+# Real engines behind the gateway, `vllm`, `warmroute` or `llama.cpp`: is what is predicted of their caches what they report?
+test-engines *arguments:
+    cargo build --release --bin warmroute
+    scripts/engines/run.py {{ arguments }}
+
 # What must be silent before a commit.
 lint:
     cargo fmt --check

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import threading
@@ -61,8 +62,8 @@ def vllm(_, number):
 def own(warmroute, number):
     port, events, replay = free_port(), free_port(), free_port()
     addresses = [f"tcp://127.0.0.1:{one}" for one in (events, replay)]
-    command = [warmroute, "worker", "--listen", f"127.0.0.1:{port}", "--model", setup.gguf(), "--model-name", MODEL]
-    command += ["--kv-cache-tokens", "2560", "--threads", "1", "--kv-events", addresses[0], "--kv-replay", addresses[1]]
+    command = [warmroute, "worker", "--listen", f"127.0.0.1:{port}", "--model", setup.gguf(), "--alias", MODEL]
+    command += ["--kv-cache-tokens", "2560", "--kv-events", addresses[0], "--kv-replay", addresses[1]]
     return command, port, {"kv_events": addresses[0], "kv_replay": addresses[1]}, {}
 
 
@@ -147,7 +148,15 @@ def play(url, flags):
     return done
 
 
-def judged(name, done, flags):
+def fates(url):
+    """What became of the prompts' tokens, by the gateway's count."""
+    with urllib.request.urlopen(url + "/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    told = [line.rsplit(" ", 1) for line in lines if line.startswith("warmroute_routed_prompt_tokens_total{")]
+    return {re.search('fate="(.*?)"', labels)[1]: int(value) for labels, value in told}
+
+
+def judged(name, done, fate, flags):
     """What the requests say, and whether the promise was kept."""
     exact = ENGINES[name][3]
     equal = sum(one["predicted"] == one["cached"] for one in done)
@@ -161,6 +170,7 @@ def judged(name, done, flags):
         "tokenized_alike": sum(one["counted"] == one["prompt"] for one in done) / max(1, len(done)),
         "predicted_over_reported": sums["predicted"] / max(1, sums["cached"]),
         "cached_over_prompt": sums["cached"] / max(1, sums["prompt"]),
+        "fate": fate,
         "by_worker": {worker: sum(one["worker"] == worker for one in done) for worker in sorted({one["worker"] for one in done})},
     }
     right = verdict["equal"] >= (0.99 if name == "vllm" else 1) if exact else abs(verdict["predicted_over_reported"] - 1) <= 0.05
@@ -174,6 +184,7 @@ def shown(verdict, seconds):
     print(f"  predicted / reported, all together   {verdict['predicted_over_reported']:.3f}")
     print(f"  our prompt tokens = the engine's     {verdict['tokenized_alike']:.1%} of requests")
     print(f"  cached / prompt tokens               {verdict['cached_over_prompt']:.1%}")
+    print(f"  prompt tokens by fate                {', '.join(f'{fate} {tokens}' for fate, tokens in verdict['fate'].items())}")
     print("  ok" if verdict["kept"] else "  NOT as promised", flush=True)
 
 
@@ -193,7 +204,8 @@ def main():
         with fleet(name, flags.warmroute, logs) as url:
             begun = time.monotonic()
             done = play(url, flags)
-        verdict = judged(name, done, flags)
+            fate = fates(url)
+        verdict = judged(name, done, fate, flags)
         if flags.json:
             print(json.dumps({**verdict, "done": done}))
         else:
