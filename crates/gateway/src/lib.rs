@@ -32,6 +32,7 @@ mod server;
 mod show;
 mod sources;
 mod tasks;
+mod tokens;
 mod upstream;
 mod watch;
 
@@ -62,6 +63,8 @@ use crate::server::{Server, Signals};
 use crate::sources::health::Checker;
 use crate::sources::{Fleet, Membership, Origin, discovery};
 use crate::tasks::Owned;
+pub use crate::tokens::TokenizerError;
+use crate::tokens::Tokenizers;
 use crate::upstream::Upstream;
 
 /// Why a gateway did not start.
@@ -73,6 +76,9 @@ pub enum GatewayError {
     /// A log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A model's prompts cannot be tokenized.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// The threads that serve connections cannot be started.
     #[error(
         "cannot start a thread: {source}; hint: raise the limits of processes and open files, or lower --threads"
@@ -116,7 +122,8 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
-    let gateway = gateway(&config)?;
+    let tokenizers = read_tokenizers(&config).await?;
+    let gateway = gateway(&config, tokenizers)?;
     let members = tasks.membership(&gateway, &signals.abort);
     members.tell(&Origin::Settings, config.workers.clone());
     members.fleet().told();
@@ -184,7 +191,17 @@ fn listen_beside_others(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Connections that wait to be accepted, as tokio has it for listeners that are alone.
 const LISTEN_QUEUE: u32 = 1024;
 
-fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
+/// The tokenizers that the settings name; nothing is done where they name none.
+async fn read_tokenizers(config: &GatewayConfig) -> Result<Tokenizers, GatewayError> {
+    let config = config.clone();
+    if config.models.is_empty() {
+        return Ok(Tokenizers::load(&config)?);
+    }
+    let read = tokio::task::spawn_blocking(move || Tokenizers::load(&config)).await;
+    Ok(read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
+}
+
+fn gateway(config: &GatewayConfig, tokenizers: Tokenizers) -> Result<Arc<Gateway>, GatewayError> {
     let core = Arc::new(Core::new(config));
     Ok(Arc::new(Gateway {
         // The settings themselves are a source too.
@@ -195,6 +212,7 @@ fn gateway(config: &GatewayConfig) -> Result<Arc<Gateway>, GatewayError> {
         journal: Arc::new(Journal::open(config, &core)?),
         budget: Arc::new(Budget::new(Instant::now())),
         responses: Arc::default(),
+        tokenizers: Arc::new(tokenizers),
         draining: CancellationToken::new(),
         core,
     }))

@@ -106,7 +106,10 @@ impl Reloader {
         self.members.tell(&Origin::Settings, told.workers.clone());
         self.gateway.journal.reopen();
         let later = running.changes(&told).filter(|setting| setting.is(Mark::restart)).collect();
-        let reloaded = Reloaded { changed: names(now), after_restart: names(later) };
+        let mut reloaded = Reloaded { changed: names(now), after_restart: names(later) };
+        if running.models != told.models {
+            reloaded.after_restart.push("models");
+        }
         *read = told;
         Ok(reloaded)
     }

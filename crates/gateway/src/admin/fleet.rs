@@ -26,6 +26,8 @@ struct Shown {
     state: &'static str,
     /// `closed`, `half_open` (one request at a time tries it) or `open` (it fails, and gets requests only if all workers do).
     circuit: &'static str,
+    /// `agree` or `differ`: whether its last count of a prompt's tokens was the gateway's; `unknown` if nothing was compared.
+    tokens: &'static str,
     /// Requests it is given at once, as set or learned.
     seats: Option<u32>,
     /// It goes when its last request has ended.
@@ -62,6 +64,7 @@ impl Admin {
             url: worker.url.to_string(),
             state: worker.state().as_str(),
             circuit: worker.circuit().as_str(),
+            tokens: worker.token_check().as_str(),
             seats: known.and_then(|view| view.seats),
             leaving: worker.leaving(),
             origins: origins.iter().map(origin).collect(),

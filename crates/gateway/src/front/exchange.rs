@@ -16,6 +16,7 @@ use super::Gateway;
 use super::headers;
 use super::look::Look;
 use super::refusal::Refusal;
+use super::tokens::Count;
 use crate::config::Millis;
 use crate::core::{Booking, Core};
 use crate::journal::{Entry, Journal};
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     entry: Option<Entry>,
     /// What its worker's events would have predicted, where they are not believed.
     pub(super) rehearsed: Option<Tokens>,
+    /// How long its prompt is by our count, in token mode.
+    count: Option<Count>,
 }
 
 /// Where a request is.
@@ -74,6 +77,7 @@ impl Exchange {
             journal,
             entry,
             rehearsed: None,
+            count: None,
         }
     }
 
@@ -87,6 +91,7 @@ impl Exchange {
 
     /// What it asks has been looked at.
     pub(super) fn seen(&mut self, look: &Look<'_>, body_bytes: usize) {
+        self.count = look.count();
         let Some(entry) = &mut self.entry else { return };
         look.model().clone_into(&mut entry.model);
         entry.body_bytes = body_bytes as u64;
@@ -188,6 +193,9 @@ impl Exchange {
         }
         if let Some(booking) = booking {
             booking.finish(usage);
+        }
+        if let (Some(usage), Some(count)) = (usage, &self.count) {
+            count.compare(&placed.worker, usage.prompt, &self.core.metrics);
         }
         if let (Some(usage), 1) = (usage, placed.attempts()) {
             let Decision { overlap: predicted, told, .. } = placed.decision;

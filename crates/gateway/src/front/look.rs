@@ -2,16 +2,19 @@
 //!
 //! Text mode: the raw bytes of the prompt region are hashed in fixed chunks, so no tokenizer is needed and two bodies that differ only in
 //! escaping merely miss each other's cache. Model, salt and tools go into the root of the chain, so that namespaces never meet.
+//!
+//! Token mode: blocks are named as engines' KV events name them, by tokens after a root of model and salt; tools are tokens by then.
 
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use warmroute_kv::{BlockHash, Namespace, Tokens, text_chain};
+use warmroute_kv::{BlockHash, Namespace, Tokens, text_chain, token_chain};
 use warmroute_openai::{ApiError, PromptKeys, RequestView, Splice, model_of, model_of_form};
 use warmroute_routing::{Request, Text, Unit, WorkerId};
 
 use super::session;
 use super::surfaces::Route;
+use super::tokens::{Count, Counted};
 use crate::journal::Prompt;
 
 /// What a body says.
@@ -91,54 +94,90 @@ impl<'a> Asked<'a> {
 pub(super) struct Look<'a> {
     root: BlockHash,
     blocks: Vec<BlockHash>,
-    prompt_bytes: usize,
-    block_bytes: usize,
+    /// In what length and blocks are told.
+    unit: Unit,
+    length: usize,
+    block: usize,
+    chunk_bytes: usize,
     output: Tokens,
     session: Option<u64>,
     model: Cow<'a, str>,
     view: Option<RequestView<'a>>,
 }
 
-/// Looks at a request for `model`. `chunk_bytes` of prompt make one block; `load_bytes` is what a request is taken to cost that goes by load.
+/// In what prompts are measured.
+#[derive(Debug, Default)]
+pub(super) struct Measure {
+    /// Bytes of text that make one block.
+    pub chunk_bytes: usize,
+    /// What a request is taken to cost that goes by load.
+    pub load_bytes: usize,
+    /// The prompt's tokens, in token mode.
+    pub counted: Option<Counted>,
+}
+
+/// Looks at a request for `model`.
 pub(super) fn look<'a>(
     asked: Asked<'a>,
     model: Cow<'a, str>,
     headers: &HeaderMap,
-    (chunk_bytes, load_bytes): (usize, usize),
+    measure: Measure,
 ) -> Look<'a> {
-    let namespace = |view: Option<&RequestView<'a>>| {
-        let salt = view.and_then(|view| view.cache_salt.as_deref());
-        // vLLM serves an adapter under a model name of its own.
-        Namespace { model: &model, lora: None, salt, tools: view.and_then(|view| view.tools) }.root()
-    };
+    let Measure { chunk_bytes, load_bytes, counted } = measure;
     let Asked::Prompt(view) = asked else {
-        let root = namespace(None);
         return Look {
-            root,
+            root: namespace(&model, None),
             blocks: Vec::new(),
-            prompt_bytes: load_bytes,
-            block_bytes: chunk_bytes,
+            unit: Unit::Bytes,
+            length: load_bytes,
+            block: chunk_bytes,
+            chunk_bytes,
             output: Tokens::ZERO,
             session: None,
             model,
             view: None,
         };
     };
-    let root = namespace(Some(&view));
-    let prompt = match view.lead {
-        None => Cow::Borrowed(view.prompt),
-        // As engines put them, whatever their order in the body.
-        Some(lead) => Cow::Owned([lead, view.prompt].concat()),
+    let (root, blocks, unit, length, block) = match counted {
+        None => {
+            let (root, prompt) = (namespace(&model, Some(&view)), text_of(&view));
+            let blocks = text_chain(root, &prompt, chunk_bytes).collect();
+            (root, blocks, Unit::Bytes, prompt.len(), chunk_bytes)
+        }
+        Some(Counted { tokens, block }) => {
+            let salt = view.cache_salt.as_deref();
+            let root = Namespace { model: &model, salt, ..Namespace::default() }.root();
+            let blocks = token_chain(root, &tokens, block.get()).collect();
+            (root, blocks, Unit::Tokens, tokens.len(), block.get())
+        }
     };
     Look {
         root,
-        blocks: text_chain(root, &prompt, chunk_bytes).collect(),
-        prompt_bytes: prompt.len(),
-        block_bytes: chunk_bytes,
+        blocks,
+        unit,
+        length,
+        block,
+        chunk_bytes,
         output: Tokens(view.max_tokens.unwrap_or(0)),
         session: session::key(headers, &view),
         model,
         view: Some(view),
+    }
+}
+
+/// What stands before the first block of text.
+fn namespace(model: &str, view: Option<&RequestView<'_>>) -> BlockHash {
+    let salt = view.and_then(|view| view.cache_salt.as_deref());
+    // vLLM serves an adapter under a model name of its own.
+    Namespace { model, lora: None, salt, tools: view.and_then(|view| view.tools) }.root()
+}
+
+/// The prompt's text as it stands in the body.
+fn text_of<'a>(view: &RequestView<'a>) -> Cow<'a, [u8]> {
+    match view.lead {
+        None => Cow::Borrowed(view.prompt),
+        // As engines put them, whatever their order in the body.
+        Some(lead) => Cow::Owned([lead, view.prompt].concat()),
     }
 }
 
@@ -148,9 +187,19 @@ impl<'a> Look<'a> {
         &self.model
     }
 
-    /// The prompt as it may be written down.
+    /// The prompt as it may be written down: always in blocks of text, so that all rows of a log are of one measure.
     pub(super) fn prompt(&self) -> Prompt {
-        Prompt { root: self.root, blocks: self.blocks.clone(), bytes: self.prompt_bytes }
+        let (Unit::Tokens, Some(view)) = (self.unit, &self.view) else {
+            return Prompt { root: self.root, blocks: self.blocks.clone(), bytes: self.length };
+        };
+        let (root, text) = (namespace(&self.model, Some(view)), text_of(view));
+        let blocks = text_chain(root, &text, self.chunk_bytes).collect();
+        Prompt { root, blocks, bytes: text.len() }
+    }
+
+    /// How long the prompt is by our count, in token mode.
+    pub(super) fn count(&self) -> Option<Count> {
+        (self.unit == Unit::Tokens).then(|| Count::of(&self.model, self.length))
     }
 
     /// The first characters of the prompt's text. Costs time in proportion to the first messages.
@@ -167,9 +216,9 @@ impl<'a> Look<'a> {
         Request {
             root: self.root,
             blocks: &self.blocks,
-            unit: Unit::Bytes,
-            prompt: self.prompt_bytes,
-            block: self.block_bytes,
+            unit: self.unit,
+            prompt: self.length,
+            block: self.block,
             output: self.output,
             text: Text::Asked(text),
             session: self.session,
@@ -194,7 +243,7 @@ mod tests {
     fn look_at(keys: PromptKeys, body: &str, chunk_bytes: usize) -> Result<Look<'_>, ApiError> {
         let asked = Asked::read(Route::Prompt(keys), body.as_bytes())?;
         let model = asked.model().unwrap_or_default().to_owned();
-        Ok(look(asked, Cow::Owned(model), &HeaderMap::new(), (chunk_bytes, 0)))
+        Ok(look(asked, Cow::Owned(model), &HeaderMap::new(), Measure { chunk_bytes, ..Measure::default() }))
     }
 
     fn shared(a: &str, b: &str) -> usize {
@@ -209,6 +258,26 @@ mod tests {
         assert!(shared(&first, &chat("m", "s", &system, "How much is a bell?")) >= 640 / 64);
         assert_eq!(shared(&first, &chat("other", "s", &system, "What is a derailleur?")), 0);
         assert_eq!(shared(&first, &chat("m", "other", &system, "What is a derailleur?")), 0);
+    }
+
+    #[test]
+    fn tokens_are_named_as_kv_events_name_them_and_written_down_as_text() {
+        let body =
+            chat("m", "s", "You are", "What is a derailleur?").replace("{\"model", "{\"tools\":[],\"model");
+        let in_text = look_at(PromptKeys::CHAT, &body, 64).unwrap();
+        let asked = Asked::read(Route::Prompt(PromptKeys::CHAT), body.as_bytes()).unwrap();
+        let counted = Counted { tokens: (0..37).collect(), block: Tokens(16) };
+        let measure = Measure { chunk_bytes: 64, load_bytes: 0, counted: Some(counted) };
+        let look = look(asked, "m".into(), &HeaderMap::new(), measure);
+        let root = Namespace { model: "m", salt: Some("s"), ..Namespace::default() }.root();
+        let tokens: Vec<_> = (0..37).collect();
+        let names: Vec<_> = token_chain(root, &tokens, 16).collect();
+        let text = || look.text();
+        let request = look.request(None, &text);
+        assert_eq!((request.root, request.blocks, request.prompt, request.block), (root, &names[..], 37, 16));
+        assert_eq!(request.unit, Unit::Tokens);
+        assert_eq!(look.prompt(), in_text.prompt());
+        assert!(look.count().is_some() && in_text.count().is_none());
     }
 
     #[test]
@@ -248,7 +317,12 @@ mod tests {
         assert_eq!(asked.model(), Some("e"));
         let renamed = Splice::apply(asked.rename(body, "f").into_iter().collect(), body);
         assert_eq!(renamed, br#"{"input":["a","b"],"model":"f"}"#);
-        let look = look(asked, "f".into(), &HeaderMap::new(), (64, body.len()));
+        let look = look(
+            asked,
+            "f".into(),
+            &HeaderMap::new(),
+            Measure { chunk_bytes: 64, load_bytes: body.len(), counted: None },
+        );
         let text = || look.text();
         let request = look.request(None, &text);
         assert!(request.by_load && request.blocks.is_empty() && request.prompt == body.len());

@@ -24,6 +24,7 @@ mod session;
 pub(crate) mod status;
 pub(crate) mod surfaces;
 mod through;
+mod tokens;
 mod turn;
 
 use std::convert::Infallible;
@@ -48,12 +49,13 @@ use self::exchange::Exchange;
 use self::forward::{Answer, Outgoing};
 use self::hearing::Hearing;
 use self::intake::{Limits, Taken};
-use self::look::{Asked, Look};
+use self::look::{Asked, Look, Measure};
 use self::models::Served;
 use self::outflow::Outflow;
 use self::refusal::Refusal;
 pub(crate) use self::responses::Responses;
 use self::surfaces::{Route, Surface};
+use self::tokens::Asking;
 use self::turn::Pending;
 use crate::config::{GatewayConfig, Live};
 use crate::core::Core;
@@ -61,6 +63,7 @@ use crate::journal::Journal;
 use crate::keys::Gate;
 use crate::sources::catalogue::Among;
 use crate::sources::{Fleet, State};
+use crate::tokens::Tokenizers;
 use crate::upstream::Upstream;
 
 /// What every request needs.
@@ -74,6 +77,7 @@ pub(crate) struct Gateway {
     pub journal: Arc<Journal>,
     pub budget: Arc<Budget>,
     pub responses: Arc<Responses>,
+    pub tokenizers: Arc<Tokenizers>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,
 }
@@ -175,7 +179,9 @@ impl Gateway {
         let changes: Vec<Splice> = change.into_iter().chain(usage).collect();
         let body = if changes.is_empty() { held.clone() } else { Splice::apply(changes, &held).into() };
 
-        let look = look::look(asked, model, &head.headers, cost(surface, &held, &config));
+        let asking = Asking { surface, model: &model, among: &among, headers: &head.headers, body: &body };
+        let measure = Measure { counted: self.counted(asking).await, ..measure(surface, &held, &config) };
+        let look = look::look(asked, model, &head.headers, measure);
         exchange.seen(&look, held.len());
         headers::prepare_request(&mut head.headers);
         let outgoing = Outgoing {
@@ -221,7 +227,9 @@ impl Gateway {
         let asked = Asked::read(surface.route, body)?;
         let Served { model, among, .. } = self.serve(surface, &asked, body, &config)?;
         let among = self.maker(surface, path, &asked).or(among);
-        let look: Look<'_> = look::look(asked, model, headers, cost(surface, body, &config));
+        let measure =
+            Measure { counted: self.counted_now(surface, &model, body), ..measure(surface, body, &config) };
+        let look: Look<'_> = look::look(asked, model, headers, measure);
         Ok(self.core.explain(&look.request(among.as_deref(), &|| look.text()))?)
     }
 
@@ -246,8 +254,9 @@ async fn take_in(
 }
 
 /// Bytes to a block, and bytes that a request by load is taken to cost: text that a model reads, where that is what the body is.
-fn cost(surface: &Surface, body: &[u8], config: &GatewayConfig) -> (usize, usize) {
-    (config.text_chunk_bytes, if surface.route == Route::Load { body.len() } else { 0 })
+fn measure(surface: &Surface, body: &[u8], config: &GatewayConfig) -> Measure {
+    let load_bytes = if surface.route == Route::Load { body.len() } else { 0 };
+    Measure { chunk_bytes: config.text_chunk_bytes, load_bytes, counted: None }
 }
 
 /// A connection that becomes something else cannot be passed on, and a client that waits for it is better told.

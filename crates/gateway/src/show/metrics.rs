@@ -87,6 +87,12 @@ struct CauseLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelCauseLabels {
+    model: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     key: Arc<str>,
     code: u16,
@@ -215,6 +221,13 @@ metrics! {
     /// What came of a worker's KV events since it last came up: batches applied, gaps, replays asked for, restarts of the engine,
     /// unreadable events, and blocks that could not be used: orphans, unknown, missized, beyond (docs/kv-events.md)
     worker_kv_events: Family<WorkerWhatLabels, Gauge> = Family::default();
+    /// Requests of models in token mode that were routed by their text all the same, by cause: template or tokenizer refused, media (parts
+    /// that are no text), option (of the request, which changes the prompt), prompts (several or none), body, surface (an API whose
+    /// prompts are not tokenized), worker (none told its tokens), slow (docs/tokens.md)
+    token_mode_fallbacks: Family<ModelCauseLabels, Counter> = Family::default();
+    /// Prompts that have another number of tokens by the gateway's count than by their worker's: the names of its blocks are not ours,
+    /// and nothing is predicted right (docs/tokens.md)
+    tokenizer_mismatches: Family<WorkerLabel, Counter> = Family::default();
     /// Requests moved to another worker before their first byte, by cause
     retries: Family<CauseLabel, Counter> = Family::default();
     /// Clients that left before their answer was complete
@@ -277,6 +290,16 @@ impl Metrics {
     /// A stream's first byte came.
     pub(crate) fn first_token(&self, after: Duration) {
         self.ttft_seconds.observe(after.as_secs_f64());
+    }
+
+    /// A prompt of a model in token mode was routed by its text.
+    pub(crate) fn in_text(&self, model: &str, cause: &'static str) {
+        self.token_mode_fallbacks.get_or_create(&ModelCauseLabels { model: model.to_owned(), cause }).inc();
+    }
+
+    /// A worker counted the tokens of a prompt otherwise than the gateway.
+    pub(crate) fn tokens_differ(&self, worker: &Arc<str>) {
+        self.tokenizer_mismatches.get_or_create(&WorkerLabel { worker: Arc::clone(worker) }).inc();
     }
 
     /// A request was moved to another worker.

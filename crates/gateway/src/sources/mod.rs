@@ -16,6 +16,7 @@ pub(crate) mod health;
 pub(crate) mod kv_events;
 mod membership;
 mod seats;
+mod token_check;
 mod truth;
 mod worker;
 

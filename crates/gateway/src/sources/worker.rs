@@ -23,6 +23,7 @@ use super::breaker::Breaker;
 use super::describe::Description;
 use super::kv_events::{Account, Objection};
 use super::seats::Seats;
+use super::token_check::{LastCheck, TokenCheck};
 use super::truth::Truth;
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 
@@ -97,6 +98,8 @@ pub(crate) struct Worker {
     pub(super) objection: ArcSwapOption<Objection>,
     /// Whether what is believed of its cache is true.
     pub(super) truth: Mutex<Truth>,
+    /// Whether it counts tokens as we do.
+    token_check: LastCheck,
     /// Whether it passes its probes, for who waits for that.
     pub(super) up: watch::Sender<bool>,
 }
@@ -124,6 +127,7 @@ impl Worker {
             kv_account: ArcSwapOption::empty(),
             objection: ArcSwapOption::empty(),
             truth: Mutex::default(),
+            token_check: LastCheck::default(),
             up: watch::Sender::new(false),
         }
     }
@@ -191,6 +195,21 @@ impl Worker {
         self.kv_account.load_full()
     }
 
+    /// Whether it counts the tokens of prompts as we do; where it does not, its KV events name other blocks than requests.
+    pub(crate) fn token_check(&self) -> TokenCheck {
+        self.token_check.now()
+    }
+
+    /// It counted the tokens of a prompt as we did.
+    pub(crate) fn tokens_agree(&self) {
+        self.token_check.agree();
+    }
+
+    /// It did not; returns whether that is new since it came up.
+    pub(crate) fn tokens_differ(&self) -> bool {
+        self.token_check.differ()
+    }
+
     /// The front could not connect: the checker takes the worker out now instead of at its next probe.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
@@ -224,6 +243,7 @@ impl Worker {
     }
 
     pub(super) fn describe(&self, description: Description) {
+        self.token_check.forget();
         *self.description.lock() = Some(Arc::new(description));
     }
 }

@@ -24,5 +24,6 @@ mod reload;
 mod sessions;
 mod surfaces;
 mod through;
+mod token_mode;
 mod tokens;
 mod worker;

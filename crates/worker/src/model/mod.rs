@@ -9,20 +9,16 @@ mod attention;
 mod compute;
 mod decoder;
 pub mod gguf;
-mod lines;
 mod load;
 mod rotary;
 mod store;
-mod template;
-mod text;
 
 use warmroute_kv::{Slot, TokenId, Tokens};
 
 pub use decoder::{Model, Scratch};
 pub use load::{LoadError, ModelSource, load};
 pub use store::{BLOCK_TOKENS, KvStore};
-pub use template::{ChatTemplate, ChatTurn, TemplateError};
-pub use text::{TextCodec, TextError, TextStream};
+pub use warmroute_tokens::{ChatTemplate, ChatTurn, TemplateError, TextCodec, TextError, TextStream};
 
 /// Everything a worker needs to serve one model. Immutable: several workers share one behind an `Arc`.
 #[derive(Debug)]

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::header::TensorPlace;
+use warmroute_tokens::gguf::header::TensorPlace;
+
+use super::quantised::{precision, widen};
 use crate::model::load::{Blob, Checkpoint, LoadError, Tensor};
 
 /// The tensors of one file.
@@ -79,8 +81,8 @@ impl Checkpoint for GgufCheckpoint<'_> {
         let bytes = self.blob.read(place.start, place.length)?;
         let tensor = Tensor {
             shape: place.shape.clone(),
-            values: place.encoding.widen(&bytes),
-            precision: place.encoding.precision(),
+            values: widen(place.encoding, &bytes),
+            precision: precision(place.encoding),
         };
         Ok(Some(match (change, self.rotary_heads) {
             (Change::Transposed, _) => transposed(tensor),

@@ -1,34 +1,22 @@
 //! Models in one GGUF file: weights, configuration, tokenizer and chat template together.
 
 mod checkpoint;
-pub mod header;
 mod quantised;
-mod tokenizer;
 
-use std::collections::BTreeMap;
-use std::io::BufReader;
-
-use header::{Header, Value};
-pub use quantised::Encoding;
 use warmroute_kv::TokenId;
+use warmroute_tokens::gguf::header::Header;
+use warmroute_tokens::gguf::{self, Metadata};
 
 use self::checkpoint::GgufCheckpoint;
+use super::LoadedModel;
 use super::load::{Architecture, Blob, Gpt2Config, LlamaConfig, LoadError};
-use super::{ChatTemplate, LoadedModel, TextCodec};
-
-/// Whether a file begins as GGUF does.
-pub(super) fn recognises(blob: &Blob) -> bool {
-    blob.read(0, 4).is_ok_and(|magic| magic.as_ref() == b"GGUF")
-}
 
 /// Loads a model from its file.
 pub(super) fn load(name: String, blob: &Blob) -> Result<LoadedModel, LoadError> {
     let file = blob.name();
-    let header = header::parse(BufReader::new(blob.reader()?), blob.length())
-        .map_err(|error| LoadError::malformed(file, error))?;
+    let header = gguf::head(blob)?;
     let metadata = Metadata { file, entries: &header.metadata };
-    let tokenizer = tokenizer::build(&metadata)?;
-    let tokenizer = TextCodec::new(tokenizer).map_err(|error| LoadError::malformed(file, error))?;
+    let tokenizer = gguf::codec(&metadata)?;
     let architecture = architecture(&metadata, &header)?;
     let rotary_heads = match &architecture {
         Architecture::Llama(config) => Some((config.num_attention_heads, config.kv_heads())),
@@ -45,81 +33,6 @@ pub(super) fn load(name: String, blob: &Blob) -> Result<LoadedModel, LoadError> 
     eos.dedup();
     let template = metadata.template(&tokenizer)?;
     Ok(LoadedModel { name, context: architecture.context(), model, tokenizer, template, eos })
-}
-
-/// The metadata of a file, with errors that name it.
-struct Metadata<'a> {
-    file: &'a str,
-    entries: &'a BTreeMap<String, Value>,
-}
-
-impl<'a> Metadata<'a> {
-    fn missing(&self, key: &str, kind: &str) -> LoadError {
-        LoadError::malformed(self.file, format!("its metadata has no {kind} {key}"))
-    }
-
-    fn text(&self, key: &str) -> Result<&'a str, LoadError> {
-        match self.entries.get(key) {
-            Some(Value::Text(text)) => Ok(text),
-            _ => Err(self.missing(key, "text")),
-        }
-    }
-
-    fn texts(&self, key: &str) -> Result<Vec<&'a str>, LoadError> {
-        let Some(Value::Array(values)) = self.entries.get(key) else {
-            return Err(self.missing(key, "array"));
-        };
-        let texts = values.iter().map(|value| match value {
-            Value::Text(text) => Some(text.as_str()),
-            _ => None,
-        });
-        texts.collect::<Option<_>>().ok_or_else(|| self.missing(key, "array of texts"))
-    }
-
-    fn integers(&self, key: &str) -> Vec<i64> {
-        let Some(Value::Array(values)) = self.entries.get(key) else { return Vec::new() };
-        let integer = |value: &Value| match value {
-            Value::Signed(number) => *number,
-            Value::Unsigned(number) => i64::try_from(*number).unwrap_or_default(),
-            _ => 0,
-        };
-        values.iter().map(integer).collect()
-    }
-
-    fn flag(&self, key: &str) -> bool {
-        self.entries.get(key) == Some(&Value::Bool(true))
-    }
-
-    fn number(&self, key: &str) -> Option<u64> {
-        match self.entries.get(key) {
-            Some(Value::Unsigned(number)) => Some(*number),
-            Some(Value::Signed(number)) => u64::try_from(*number).ok(),
-            _ => None,
-        }
-    }
-
-    fn id(&self, key: &str) -> Option<TokenId> {
-        self.number(key).and_then(|id| id.try_into().ok())
-    }
-
-    fn size(&self, key: &str) -> Result<usize, LoadError> {
-        self.number(key).and_then(|size| size.try_into().ok()).ok_or_else(|| self.missing(key, "size"))
-    }
-
-    fn float(&self, key: &str) -> Option<f32> {
-        match self.entries.get(key) {
-            Some(Value::Float(number)) => Some(*number as f32),
-            _ => None,
-        }
-    }
-
-    fn template(&self, tokenizer: &TextCodec) -> Result<ChatTemplate, LoadError> {
-        let Ok(source) = self.text("tokenizer.chat_template") else { return Ok(ChatTemplate::plain()) };
-        let spelling = |key| self.id(key).and_then(|id| tokenizer.spelling(id)).unwrap_or_default();
-        let (bos, eos) = (spelling("tokenizer.ggml.bos_token_id"), spelling("tokenizer.ggml.eos_token_id"));
-        ChatTemplate::new(source.to_owned(), bos, eos)
-            .map_err(|error| LoadError::malformed(self.file, format!("its chat template: {error}")))
-    }
 }
 
 /// The configuration that the metadata amounts to.

@@ -1,99 +1,45 @@
 //! ggml's number encodings, widened. Block layouts as in ggml's `ggml-common.h` and `ggml-quants.c`.
 
 use half::{bf16, f16};
+use warmroute_tokens::gguf::Encoding;
 
 use crate::model::compute::Precision;
 
-/// How a tensor's numbers are written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Encoding {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// The upper half of single precision.
-    Bf16,
-    /// 32 numbers of four bits and a scale.
-    Q4_0,
-    /// 32 numbers of four bits, a scale and an offset.
-    Q4_1,
-    /// 32 numbers of five bits and a scale.
-    Q5_0,
-    /// 32 numbers of five bits, a scale and an offset.
-    Q5_1,
-    /// 32 numbers of eight bits and a scale.
-    Q8_0,
-    /// 256 numbers of six bits, sixteen scales and a scale of those.
-    Q6K,
+/// What to keep the numbers in: half precision is finer than any quantisation.
+pub(super) fn precision(encoding: Encoding) -> Precision {
+    match encoding {
+        Encoding::F32 | Encoding::Bf16 => Precision::Single,
+        _ => Precision::Half,
+    }
 }
 
-impl Encoding {
-    /// The encoding of this number in ggml.
-    pub(super) fn of(kind: u32) -> Option<Self> {
-        Some(match kind {
-            0 => Self::F32,
-            1 => Self::F16,
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            6 => Self::Q5_0,
-            7 => Self::Q5_1,
-            8 => Self::Q8_0,
-            14 => Self::Q6K,
-            30 => Self::Bf16,
-            _ => return None,
-        })
-    }
-
-    /// Numbers and bytes of a block.
-    pub(super) fn block(self) -> (usize, usize) {
-        match self {
-            Self::F32 => (1, 4),
-            Self::F16 | Self::Bf16 => (1, 2),
-            Self::Q4_0 => (32, 18),
-            Self::Q4_1 => (32, 20),
-            Self::Q5_0 => (32, 22),
-            Self::Q5_1 => (32, 24),
-            Self::Q8_0 => (32, 34),
-            Self::Q6K => (256, 210),
-        }
-    }
-
-    /// What to keep the numbers in: half precision is finer than any quantisation.
-    pub(super) fn precision(self) -> Precision {
-        match self {
-            Self::F32 | Self::Bf16 => Precision::Single,
-            _ => Precision::Half,
-        }
-    }
-
-    /// The numbers in `bytes`, which are whole blocks.
-    pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
-        let (numbers, size) = self.block();
-        let mut wide = Vec::with_capacity(bytes.len() / size * numbers);
-        for block in bytes.chunks_exact(size) {
-            match self {
-                Self::F32 => wide.push(f32::from_le_bytes(block.try_into().expect("a block is four bytes"))),
-                Self::F16 => wide.push(half(block, 0)),
-                Self::Bf16 => wide.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
-                Self::Q4_0 => nibbles(&block[2..], None, |q| (q - 8.0) * half(block, 0), &mut wide),
-                Self::Q4_1 => {
-                    nibbles(&block[4..], None, |q| q * half(block, 0) + half(block, 2), &mut wide);
-                }
-                Self::Q5_0 => {
-                    nibbles(&block[6..], Some(&block[2..6]), |q| (q - 16.0) * half(block, 0), &mut wide);
-                }
-                Self::Q5_1 => {
-                    let place = |q| q * half(block, 0) + half(block, 2);
-                    nibbles(&block[8..], Some(&block[4..8]), place, &mut wide);
-                }
-                Self::Q8_0 => {
-                    wide.extend(block[2..].iter().map(|q| f32::from(q.cast_signed()) * half(block, 0)));
-                }
-                Self::Q6K => six_bits(block, &mut wide),
+/// The numbers in `bytes`, which are whole blocks.
+pub(super) fn widen(encoding: Encoding, bytes: &[u8]) -> Vec<f32> {
+    let (numbers, size) = encoding.block();
+    let mut wide = Vec::with_capacity(bytes.len() / size * numbers);
+    for block in bytes.chunks_exact(size) {
+        match encoding {
+            Encoding::F32 => wide.push(f32::from_le_bytes(block.try_into().expect("a block is four bytes"))),
+            Encoding::F16 => wide.push(half(block, 0)),
+            Encoding::Bf16 => wide.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
+            Encoding::Q4_0 => nibbles(&block[2..], None, |q| (q - 8.0) * half(block, 0), &mut wide),
+            Encoding::Q4_1 => {
+                nibbles(&block[4..], None, |q| q * half(block, 0) + half(block, 2), &mut wide);
             }
+            Encoding::Q5_0 => {
+                nibbles(&block[6..], Some(&block[2..6]), |q| (q - 16.0) * half(block, 0), &mut wide);
+            }
+            Encoding::Q5_1 => {
+                let place = |q| q * half(block, 0) + half(block, 2);
+                nibbles(&block[8..], Some(&block[4..8]), place, &mut wide);
+            }
+            Encoding::Q8_0 => {
+                wide.extend(block[2..].iter().map(|q| f32::from(q.cast_signed()) * half(block, 0)));
+            }
+            Encoding::Q6K => six_bits(block, &mut wide),
         }
-        wide
     }
+    wide
 }
 
 /// The half-precision number at byte `at`.
@@ -138,15 +84,15 @@ mod tests {
         let up_down = |place: fn(f32) -> f32| -> Vec<f32> {
             (0..16u8).chain((0..16).rev()).map(|q| place(f32::from(q))).collect()
         };
-        assert_eq!(Encoding::Q4_0.widen(&[&two[..], &ramp].concat()), up_down(|q| 2.0 * (q - 8.0)));
-        assert_eq!(Encoding::Q4_1.widen(&[&two[..], &one, &ramp].concat()), up_down(|q| 2.0 * q + 1.0));
+        assert_eq!(widen(Encoding::Q4_0, &[&two[..], &ramp].concat()), up_down(|q| 2.0 * (q - 8.0)));
+        assert_eq!(widen(Encoding::Q4_1, &[&two[..], &one, &ramp].concat()), up_down(|q| 2.0 * q + 1.0));
         let fifth = [0xff, 0xff, 0, 0];
-        let wide = Encoding::Q5_0.widen(&[&one[..], &fifth, &ramp].concat());
+        let wide = widen(Encoding::Q5_0, &[&one[..], &fifth, &ramp].concat());
         assert_eq!((wide[3], wide[19]), (3.0 + 16.0 - 16.0, 12.0 - 16.0));
-        let wide = Encoding::Q5_1.widen(&[&one[..], &two, &fifth, &ramp].concat());
+        let wide = widen(Encoding::Q5_1, &[&one[..], &two, &fifth, &ramp].concat());
         assert_eq!((wide[3], wide[19]), (3.0 + 16.0 + 2.0, 12.0 + 2.0));
         let bytes: Vec<u8> = (0..32).map(|q: i8| (q - 16).cast_unsigned()).collect();
-        let wide = Encoding::Q8_0.widen(&[&two[..], &bytes].concat());
+        let wide = widen(Encoding::Q8_0, &[&two[..], &bytes].concat());
         assert_eq!((wide[0], wide[31]), (-32.0, 30.0));
     }
 
@@ -158,7 +104,7 @@ mod tests {
         // ggml: y[l + 96] takes the high nibble of ql[l + 32], bits 6 and 7 of qh[l] and scale 6 of its half.
         block[32 + 5] = 0x70;
         block[128 + 5] = 0x80;
-        let wide = Encoding::Q6K.widen(&block);
+        let wide = widen(Encoding::Q6K, &block);
         assert_eq!(wide.len(), 256);
         assert_eq!(wide[96 + 5], 0.5 * 7.0 * (7.0 + 32.0 - 32.0));
         assert_eq!(wide[0], 0.5 * 1.0 * -32.0);

@@ -8,9 +8,9 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 use warmroute_kv::{BlockHash, BlockPool, Blocks, TokenId};
 
-use super::header::{HeaderError, Value, parse};
 use crate::model::load::network;
 use crate::model::{ChatTurn, Model, ModelSource, Scratch, Span, load};
+use warmroute_tokens::gguf::header::{HeaderError, Value, parse};
 
 /// A file being written.
 #[derive(Default)]

@@ -3,33 +3,9 @@
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file cannot be read.
-    #[error("cannot read {file}: {source}; hint: check that the path exists and may be read")]
-    Read {
-        /// The file.
-        file: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file that must be there is not.
-    #[error(
-        "{place} has no {file}; hint: a model directory needs config.json, model.safetensors and \
-         tokenizer.json"
-    )]
-    MissingFile {
-        /// The directory or repository.
-        place: String,
-        /// The file.
-        file: &'static str,
-    },
-    /// A file's content breaks its format.
-    #[error("{file} is malformed: {reason}; hint: the download may be incomplete, fetch the file again")]
-    Malformed {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A file is missing, unreadable or broken, whatever it is for.
+    #[error(transparent)]
+    File(#[from] warmroute_tokens::LoadError),
     /// A tensor the architecture needs is not in the file.
     #[error(
         "{file} has no tensor {tensor}, expected with shape {expected:?}; hint: the checkpoint is of another \
@@ -80,22 +56,11 @@ pub enum LoadError {
         /// What it asks for.
         what: String,
     },
-    /// The hub did not give a model.
-    #[error(
-        "cannot fetch {name} from the model hub: {reason}; hint: offline, use `embedded`, a model \
-         directory or a .gguf file, or fill the hub's cache (HF_HOME) beforehand; HF_ENDPOINT names a mirror"
-    )]
-    Hub {
-        /// The model asked for.
-        name: String,
-        /// What the hub client said.
-        reason: String,
-    },
 }
 
 impl LoadError {
     pub(in crate::model) fn malformed(file: &str, reason: impl ToString) -> Self {
-        Self::Malformed { file: file.to_owned(), reason: reason.to_string() }
+        Self::File(warmroute_tokens::LoadError::malformed(file, reason))
     }
 
     pub(in crate::model) fn unsupported(file: &str, what: impl Into<String>) -> Self {

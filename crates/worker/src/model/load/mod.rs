@@ -3,9 +3,7 @@
 mod checkpoint;
 mod directory;
 mod error;
-mod files;
 mod gpt2;
-mod hub;
 mod llama;
 mod shards;
 
@@ -16,10 +14,10 @@ use std::str::FromStr;
 pub(super) use checkpoint::{Checkpoint, Tensor};
 pub(super) use directory::Architecture;
 pub use error::LoadError;
-pub(super) use files::Blob;
-use files::Files;
 pub(super) use gpt2::Gpt2Config;
 pub(super) use llama::LlamaConfig;
+pub(super) use warmroute_tokens::source::Blob;
+use warmroute_tokens::source::{Files, Wanted, fetch};
 
 use super::{LoadedModel, gguf};
 
@@ -72,13 +70,13 @@ pub fn load(source: &ModelSource) -> Result<LoadedModel, LoadError> {
             directory::load(&base_name(path), &Files::Directory(path.clone()))
         }
         ModelSource::Path(path) => single_file(path),
-        ModelSource::Hub(name) => directory::load(name, &Files::Directory(hub::fetch(name)?)),
+        ModelSource::Hub(name) => directory::load(name, &Files::Directory(fetch(name, Wanted::Model)?)),
     }
 }
 
 fn single_file(path: &Path) -> Result<LoadedModel, LoadError> {
     let blob = Blob::open(path)?;
-    if !gguf::recognises(&blob) {
+    if !warmroute_tokens::gguf::recognises(&blob) {
         return Err(LoadError::malformed(
             blob.name(),
             "a model is a directory or a GGUF file, and this is neither",

@@ -7,10 +7,10 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
+use warmroute_tokens::source::{Blob, Files};
 
 use super::LoadError;
 use super::checkpoint::{Checkpoint, Tensor};
-use super::files::{Blob, Files};
 use crate::model::compute::Precision;
 
 /// Longest header accepted; the format's own limit.
@@ -45,7 +45,9 @@ impl Shards {
             return Ok(Self { name: blob.name().to_owned(), files: vec![Shard::open(blob)?] });
         }
         let Some(index) = files.open(INDEX)? else {
-            return Err(LoadError::MissingFile { place: files.place(), file: SINGLE });
+            return Err(
+                warmroute_tokens::LoadError::MissingFile { place: files.place(), file: SINGLE }.into()
+            );
         };
         let parsed: Index = serde_json::from_slice(&index.read_all()?)
             .map_err(|error| LoadError::malformed(index.name(), error))?;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::Metadata;
-use crate::model::load::LoadError;
+use crate::source::LoadError;
 
 /// A token type in ggml: part of the format, such as `<|im_end|>`; not shown.
 const CONTROL: i64 = 3;

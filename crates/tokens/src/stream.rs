@@ -1,83 +1,8 @@
-//! Text to token ids and back.
+//! An answer as text, token by token.
 
-use tokenizers::Tokenizer;
 use warmroute_kv::TokenId;
 
-use super::lines::{LineCache, cuts_at_lines};
-
-/// A model's tokenizer.
-#[derive(Debug)]
-pub struct TextCodec {
-    tokenizer: Tokenizer,
-    /// For tokenizers whose texts can be tokenized line by line.
-    lines: Option<LineCache>,
-    /// Whether a raw prompt gets special tokens around it.
-    surrounds: bool,
-}
-
-/// A text or token the tokenizer cannot handle.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the tokenizer failed: {reason}; hint: this is a fault of the model's tokenizer file, try another model"
-)]
-pub struct TextError {
-    reason: String,
-}
-
-impl From<tokenizers::Error> for TextError {
-    fn from(error: tokenizers::Error) -> Self {
-        Self { reason: error.to_string() }
-    }
-}
-
-impl TextCodec {
-    /// Wraps a tokenizer. Whatever truncation or padding its file asks for is turned off: a prompt is served
-    /// whole or refused.
-    pub(super) fn new(mut tokenizer: Tokenizer) -> Result<Self, TextError> {
-        tokenizer.with_truncation(None)?;
-        tokenizer.with_padding(None);
-        let lines = cuts_at_lines(&tokenizer).then(LineCache::default);
-        let surrounds = !tokenizer.encode_fast("", true)?.get_ids().is_empty();
-        Ok(Self { tokenizer, lines, surrounds })
-    }
-
-    /// Token ids of a raw prompt, with the special tokens (such as BOS) the model expects around it.
-    pub fn encode_prompt(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        if self.surrounds { self.encode(text, true) } else { self.encode_rendered(text) }
-    }
-
-    /// Token ids of a rendered chat: the template has already written the special tokens.
-    pub fn encode_rendered(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        match &self.lines {
-            Some(lines) => lines.encode(text, |line| self.encode(line, false)),
-            None => self.encode(text, false),
-        }
-    }
-
-    fn encode(&self, text: &str, surround: bool) -> Result<Vec<TokenId>, TextError> {
-        Ok(self.tokenizer.encode_fast(text, surround)?.get_ids().to_vec())
-    }
-
-    /// The text of `tokens` without special tokens.
-    pub fn decode(&self, tokens: &[TokenId]) -> Result<String, TextError> {
-        Ok(self.tokenizer.decode(tokens, true)?)
-    }
-
-    /// The id of a token by its exact spelling, such as `<|im_end|>`.
-    pub fn token(&self, spelling: &str) -> Option<TokenId> {
-        self.tokenizer.token_to_id(spelling)
-    }
-
-    /// The spelling of a token, such as `<|im_end|>`.
-    pub fn spelling(&self, token: TokenId) -> Option<String> {
-        self.tokenizer.id_to_token(token)
-    }
-
-    /// One more than the highest token id.
-    pub(super) fn vocabulary(&self) -> usize {
-        self.tokenizer.get_vocab(true).values().max().map_or(0, |highest| *highest as usize + 1)
-    }
-}
+use crate::text::{TextCodec, TextError};
 
 /// Decodes an answer token by token and never emits half a character.
 ///
@@ -138,23 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ModelSource, load};
-
-    fn codec() -> TextCodec {
-        load(&ModelSource::Embedded).expect("the embedded model loads").tokenizer
-    }
-
-    proptest! {
-        #[test]
-        fn a_text_has_the_tokens_of_its_lines(text in "([a-zé' .,!]{0,9}[\\n \\t0-9]{0,3}(<\\|endoftext\\|>)?){0,12}") {
-            let codec = codec();
-            prop_assert!(codec.lines.is_some() && !codec.surrounds);
-            for _ in 0..2 {
-                let whole = codec.encode(&text, true).expect("encodes");
-                prop_assert_eq!(codec.encode_prompt(&text).expect("encodes"), whole, "{:?}", &text);
-            }
-        }
-    }
+    use crate::tiny::codec;
 
     fn streamed(codec: &TextCodec, tokens: &[TokenId]) -> (Vec<String>, String) {
         let mut stream = TextStream::default();

@@ -9,7 +9,7 @@ use super::LoadError;
 
 /// Where a model's files are.
 #[derive(Clone, Debug)]
-pub(super) enum Files {
+pub enum Files {
     /// Compiled in: name and content.
     Embedded(&'static [(&'static str, &'static [u8])]),
     /// In a directory.
@@ -18,7 +18,7 @@ pub(super) enum Files {
 
 impl Files {
     /// What to call the place in an error.
-    pub(super) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         match self {
             Self::Embedded(_) => "the embedded model".to_owned(),
             Self::Directory(path) => path.display().to_string(),
@@ -26,7 +26,10 @@ impl Files {
     }
 
     /// A file, if it is there.
-    pub(super) fn open(&self, name: &str) -> Result<Option<Blob>, LoadError> {
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn open(&self, name: &str) -> Result<Option<Blob>, LoadError> {
         match self {
             Self::Embedded(files) => Ok(files.iter().find(|(file, _)| *file == name).map(|(file, bytes)| {
                 Blob { name: format!("embedded {file}"), content: Content::Static(bytes) }
@@ -40,19 +43,25 @@ impl Files {
     }
 
     /// The whole of a small file, if it is there.
-    pub(super) fn read(&self, name: &str) -> Result<Option<(String, Vec<u8>)>, LoadError> {
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read(&self, name: &str) -> Result<Option<(String, Vec<u8>)>, LoadError> {
         self.open(name)?.map(|blob| Ok((blob.name.clone(), blob.read_all()?.into_owned()))).transpose()
     }
 
     /// The whole of a small file that must be there, with its full name for errors.
-    pub(super) fn need(&self, file: &'static str) -> Result<(String, Vec<u8>), LoadError> {
+    ///
+    /// # Errors
+    /// If it is not there or cannot be read.
+    pub fn need(&self, file: &'static str) -> Result<(String, Vec<u8>), LoadError> {
         self.read(file)?.ok_or_else(|| LoadError::MissingFile { place: self.place(), file })
     }
 }
 
 /// An open file, read piecewise.
 #[derive(Debug)]
-pub(in crate::model) struct Blob {
+pub struct Blob {
     name: String,
     content: Content,
 }
@@ -65,7 +74,10 @@ enum Content {
 
 impl Blob {
     /// Opens a file on disk.
-    pub(in crate::model) fn open(path: &Path) -> Result<Self, LoadError> {
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
         let name = path.display().to_string();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
@@ -74,11 +86,13 @@ impl Blob {
         }
     }
 
-    pub(in crate::model) fn name(&self) -> &str {
+    /// What to call it in an error.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub(in crate::model) fn length(&self) -> u64 {
+    /// Bytes.
+    pub fn length(&self) -> u64 {
         match &self.content {
             Content::Static(bytes) => bytes.len() as u64,
             Content::File { length, .. } => *length,
@@ -86,7 +100,10 @@ impl Blob {
     }
 
     /// `length` bytes from `start` on. Never allocates for more than the file has.
-    pub(in crate::model) fn read(&self, start: u64, length: usize) -> Result<Cow<'static, [u8]>, LoadError> {
+    ///
+    /// # Errors
+    /// If the file has not so many bytes, or cannot be read.
+    pub fn read(&self, start: u64, length: usize) -> Result<Cow<'static, [u8]>, LoadError> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.length());
         if end.is_none() {
             return Err(LoadError::malformed(&self.name, "it ends before the data it announces"));
@@ -108,7 +125,10 @@ impl Blob {
     }
 
     /// The content from its start, to be read piece by piece.
-    pub(in crate::model) fn reader(&self) -> Result<Box<dyn Read + '_>, LoadError> {
+    ///
+    /// # Errors
+    /// If the file cannot be rewound.
+    pub fn reader(&self) -> Result<Box<dyn Read + '_>, LoadError> {
         match &self.content {
             Content::Static(bytes) => Ok(Box::new(*bytes)),
             Content::File { file, .. } => {
@@ -121,7 +141,10 @@ impl Blob {
     }
 
     /// Everything.
-    pub(in crate::model) fn read_all(&self) -> Result<Cow<'static, [u8]>, LoadError> {
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read_all(&self) -> Result<Cow<'static, [u8]>, LoadError> {
         let length = usize::try_from(self.length())
             .map_err(|_| LoadError::malformed(&self.name, "larger than this machine's memory"))?;
         self.read(0, length)

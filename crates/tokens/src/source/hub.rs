@@ -11,29 +11,37 @@ use serde_json::Value;
 
 use super::LoadError;
 
-/// Files besides the weights, most of which a model may lack.
-const SMALL_FILES: [&str; 5] = [
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "generation_config.json",
-];
+/// What of a model is needed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wanted {
+    /// All of it.
+    Model,
+    /// Its tokenizer and chat template.
+    Tokenizer,
+}
+
+/// Files besides the weights and what is always needed, which a model may lack.
+const SMALL_FILES: [&str; 4] =
+    ["config.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const TOKENIZER: &str = "tokenizer.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The directory with a model's files, downloaded if need be.
-pub(super) fn fetch(name: &str) -> Result<PathBuf, LoadError> {
+///
+/// # Errors
+/// If the hub has no such model or cannot be asked.
+pub fn fetch(name: &str, wanted: Wanted) -> Result<PathBuf, LoadError> {
     let fail = |reason: String| LoadError::Hub { name: name.to_owned(), reason };
     if !is_name(name) {
         return Err(fail("it is neither an existing path nor of the form owner/model".to_owned()));
     }
     let cache = Cache::from_env();
-    if let Some(directory) = cached(&cache, name) {
+    if let Some(directory) = cached(&cache, name, wanted) {
         return Ok(directory);
     }
     let api = ApiBuilder::from_env().build().map_err(|error| fail(error.to_string()))?;
-    download(&api.model(name.to_owned())).map_err(fail)
+    download(&api.model(name.to_owned()), wanted).map_err(fail)
 }
 
 /// `model` or `owner/model`, of the characters the hub allows; so that no name walks out of the cache's
@@ -49,11 +57,14 @@ fn is_name(name: &str) -> bool {
     }
 }
 
-/// The model's directory in the cache, if its weights are complete: they are fetched last.
-fn cached(cache: &Cache, name: &str) -> Option<PathBuf> {
+/// The model's directory in the cache, if what is fetched last is there: the tokenizer, or the weights after it.
+fn cached(cache: &Cache, name: &str, wanted: Wanted) -> Option<PathBuf> {
     let repo = cache.model(name.to_owned());
-    let directory = repo.get("config.json")?.parent()?.to_owned();
-    repo.get("tokenizer.json")?;
+    let directory = repo.get(TOKENIZER)?.parent()?.to_owned();
+    if wanted == Wanted::Tokenizer {
+        return Some(directory);
+    }
+    repo.get("config.json")?;
     if repo.get(SINGLE).is_none() {
         let index = repo.get(INDEX)?;
         shards(&index)?.iter().try_for_each(|shard| repo.get(shard).map(drop))?;
@@ -75,15 +86,20 @@ fn shards(index: &Path) -> Option<Vec<String>> {
 }
 
 /// Downloads what the repository has of the files we use; the weights last.
-fn download(repo: &ApiRepo) -> Result<PathBuf, String> {
+fn download(repo: &ApiRepo, wanted: Wanted) -> Result<PathBuf, String> {
     let listed = repo.info().map_err(|error| error.to_string())?.siblings;
     let has = |name: &str| listed.iter().any(|sibling| sibling.rfilename == name);
     let get = |name: &str| repo.get(name).map_err(|error| format!("{name}: {error}"));
-    let config = get("config.json")?;
-    for name in SMALL_FILES.iter().skip(1).filter(|name| has(name)) {
+    if wanted == Wanted::Model {
+        get("config.json")?;
+    }
+    for name in SMALL_FILES.iter().filter(|name| has(name)) {
         get(name)?;
     }
-    if has(SINGLE) {
+    let tokenizer = get(TOKENIZER)?;
+    if wanted == Wanted::Tokenizer {
+        // Weights are none of our business.
+    } else if has(SINGLE) {
         get(SINGLE)?;
     } else if has(INDEX) {
         let index = get(INDEX)?;
@@ -96,7 +112,7 @@ fn download(repo: &ApiRepo) -> Result<PathBuf, String> {
     } else {
         return Err(format!("the repository has neither {SINGLE} nor {INDEX}"));
     }
-    config.parent().map(Path::to_owned).ok_or_else(|| "the cache is not a directory".to_owned())
+    tokenizer.parent().map(Path::to_owned).ok_or_else(|| "the cache is not a directory".to_owned())
 }
 
 #[cfg(test)]
@@ -105,8 +121,15 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::model::load::files::Files;
-    use crate::model::load::{EMBEDDED, directory};
+    use crate::source::{Files, codec};
+
+    /// A model of our own, small enough to be in the repository.
+    const TINY: [(&str, &[u8]); 4] = [
+        ("config.json", include_bytes!("../../../../models/warmroute-tiny/config.json")),
+        ("model.safetensors", include_bytes!("../../../../models/warmroute-tiny/model.safetensors")),
+        ("tokenizer.json", include_bytes!("../../../../models/warmroute-tiny/tokenizer.json")),
+        ("tokenizer_config.json", include_bytes!("../../../../models/warmroute-tiny/tokenizer_config.json")),
+    ];
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -129,10 +152,10 @@ mod tests {
         }
         let path = request.split(' ').nth(1).unwrap_or_default();
         let siblings: Vec<_> =
-            EMBEDDED.1.iter().map(|(name, _)| serde_json::json!({ "rfilename": name })).collect();
+            TINY.iter().map(|(name, _)| serde_json::json!({ "rfilename": name })).collect();
         let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
         let content = match path.strip_prefix("/someone/tiny/resolve/main/") {
-            Some(file) => EMBEDDED.1.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes),
+            Some(file) => TINY.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes),
             None => path.starts_with("/api/models/someone/tiny").then_some(info.as_bytes()),
         };
         let Some(content) = content else {
@@ -174,13 +197,19 @@ mod tests {
             ApiBuilder::new().with_endpoint(endpoint).with_cache_dir(home.clone()).with_progress(false);
         let api = builder.build().expect("a client");
 
-        let directory = download(&api.model("someone/tiny".to_owned())).expect("the hub has it");
-        let model = directory::load("someone/tiny", &Files::Directory(directory.clone())).expect("it loads");
-        assert_eq!(model.tokenizer.encode_prompt("In the").expect("encodes").len(), 2);
+        let tiny = || api.model("someone/tiny".to_owned());
+        let cached = |name, wanted| cached(&Cache::new(home.clone()), name, wanted);
+        let directory = download(&tiny(), Wanted::Tokenizer).expect("the hub has it");
+        let codec = codec(&Files::Directory(directory.clone())).expect("it loads");
+        assert_eq!(codec.encode_prompt("In the").expect("encodes").len(), 2);
+        assert_eq!(cached("someone/tiny", Wanted::Tokenizer), Some(directory.clone()));
+        assert_eq!(cached("someone/tiny", Wanted::Model), None, "the weights were not asked for");
 
-        assert_eq!(cached(&Cache::new(home.clone()), "someone/tiny"), Some(directory));
-        assert_eq!(cached(&Cache::new(home.clone()), "someone/else"), None);
-        let error = download(&api.model("someone/else".to_owned())).expect_err("the hub has no such model");
+        assert_eq!(download(&tiny(), Wanted::Model).as_ref(), Ok(&directory));
+        assert_eq!(cached("someone/tiny", Wanted::Model), Some(directory));
+        assert_eq!(cached("someone/else", Wanted::Tokenizer), None);
+        let error = download(&api.model("someone/else".to_owned()), Wanted::Model)
+            .expect_err("the hub has no such model");
         assert!(error.contains("404"), "{error}");
         std::fs::remove_dir_all(home).expect("ours to remove");
     }
@@ -188,7 +217,7 @@ mod tests {
     #[test]
     fn names_that_are_no_hub_names_are_refused_before_anyone_is_asked() {
         for name in ["../secret", "a/b/c", "", "a/..", "./models", "/etc", "a b"] {
-            let error = fetch(name).expect_err("not a name").to_string();
+            let error = fetch(name, Wanted::Model).expect_err("not a name").to_string();
             assert!(
                 error.contains("neither an existing path nor") && error.contains("hint: offline"),
                 "{error}"

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::quantised::Encoding;
+use super::encoding::Encoding;
 
 /// A metadata value. Numbers are kept in the widest type of their kind.
 #[derive(Clone, Debug, PartialEq)]
