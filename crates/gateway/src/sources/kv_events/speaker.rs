@@ -11,6 +11,7 @@ use warmroute_kv::Tokens;
 use super::account::{Account, Hearability};
 use crate::config::GatewayConfig;
 use crate::sources::Worker;
+use crate::sources::token_check::TokenCheck;
 
 /// A publisher that cannot be reached for so long leaves an index that is no longer true. Shorter, and every broken connection would cost
 /// what is known of the cache.
@@ -26,6 +27,8 @@ pub(crate) enum Objection {
     BlockSize,
     /// Nothing was heard yet, or not for some time.
     Unheard,
+    /// It counted the tokens of a prompt otherwise than we, so its blocks have other names.
+    TokensDiffer,
     /// What it told has long been other than what it reported.
     Misleading,
 }
@@ -37,6 +40,7 @@ impl Objection {
             Self::TextMode => "text_mode",
             Self::BlockSize => "block_size",
             Self::Unheard => "unheard",
+            Self::TokensDiffer => "tokens_differ",
             Self::Misleading => "misleading",
         }
     }
@@ -46,6 +50,9 @@ impl Objection {
         match self {
             Self::TextMode => "list its model under [[models]] to use its events",
             Self::BlockSize => "set block_tokens of its model under [[models]] to the engine's block size",
+            Self::TokensDiffer => {
+                "set tokenizer and chat_template of its model under [[models]] to the engine's own"
+            }
             Self::Unheard => "see warmroute_worker_kv_state, kv_events and kv_replay of the worker",
             Self::Misleading => {
                 "see that tokenizer and template of its model under [[models]] are the engine's, and what else its \
@@ -103,6 +110,9 @@ fn object(
     if heard.is_none_or(|heard| heard.elapsed() > STALE_GRACE) {
         return Some(Objection::Unheard);
     }
+    if worker.token_check() == TokenCheck::Differ {
+        return Some(Objection::TokensDiffer);
+    }
     worker.truth.lock().fallen().then_some(Objection::Misleading)
 }
 
@@ -110,12 +120,14 @@ fn tell(worker: &Worker, account: &Account, objection: Option<Objection>) {
     let blocks = account.statement().blocks;
     match objection {
         None => tracing::info!(worker = %worker.name, blocks, "the worker's own KV events say what it holds"),
-        Some(objection @ (Objection::BlockSize | Objection::Misleading)) => tracing::warn!(
-            worker = %worker.name,
-            reason = objection.name(),
-            hint = objection.hint(),
-            "the worker's KV events are not used: a shadow stands in"
-        ),
+        Some(objection @ (Objection::BlockSize | Objection::TokensDiffer | Objection::Misleading)) => {
+            tracing::warn!(
+                worker = %worker.name,
+                reason = objection.name(),
+                hint = objection.hint(),
+                "the worker's KV events are not used: a shadow stands in"
+            )
+        }
         Some(objection) => tracing::info!(
             worker = %worker.name,
             reason = objection.name(),

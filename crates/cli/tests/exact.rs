@@ -1,0 +1,141 @@
+//! A fleet of our own workers that publish their KV events: how often the gateway predicts what they then report cached.
+//!
+//! With many requests at once an instant worker outruns its own events: a prompt is read and answered before the gateway hears of its blocks.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::task::JoinSet;
+use warmroute_gateway::GatewayConfig;
+use warmroute_kv::Tokens;
+use warmroute_worker::emulated::{EmulatedConfig, RunningEmulator, start};
+use warmroute_worker::publish::KvPublishing;
+
+const WORKERS: usize = 2;
+const REQUESTS: usize = 600;
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// In blocks; all prompts below need several times the smaller one.
+const SMALL: u32 = 256;
+const LARGE: u32 = 1 << 16;
+
+async fn worker(blocks: u32) -> RunningEmulator {
+    let port = || "tcp://127.0.0.1:0".parse().expect("an address");
+    let publishing = KvPublishing { replay: Some(port()), ..KvPublishing::at(port()) };
+    let config = EmulatedConfig {
+        kv_events: Some(publishing),
+        kv_cache_tokens: Tokens(16 * blocks),
+        ..EmulatedConfig::default()
+    };
+    start(config).await.expect("a worker starts")
+}
+
+fn settings(workers: &[RunningEmulator]) -> GatewayConfig {
+    let mut text =
+        "listen = \"127.0.0.1:0\"\n[[models]]\nname = \"emulated\"\ntokenizer = \"worker\"\n".to_owned();
+    for worker in workers {
+        let endpoints = worker.kv_endpoints().expect("it publishes");
+        let replay = endpoints.replay.as_deref().expect("it replays");
+        text += &format!(
+            "[[workers]]\nurl = \"http://{}\"\nkv_events = \"{}\"\nkv_replay = \"{replay}\"\n",
+            worker.address(),
+            endpoints.events
+        );
+    }
+    GatewayConfig::from_toml(&text).expect("these are settings")
+}
+
+/// Conversations that grow and share beginnings; predicted and reported cached tokens of one turn.
+async fn ask(http: &Http, url: &str, number: usize) -> (u64, u64) {
+    let (user, turn) = (number * 7 % 24, number / 24 % 12);
+    let system = format!("You are desk {}. ", user % 3).repeat(20);
+    let mut messages = vec![serde_json::json!({"role": "system", "content": system})];
+    for turn in 0..=turn {
+        let content = format!("user {user} asks for the {turn}th time ").repeat(6);
+        messages.push(serde_json::json!({"role": "user", "content": content}));
+    }
+    let body = serde_json::json!({"model": "emulated", "messages": messages, "max_tokens": 8}).to_string();
+    let request =
+        http::Request::post(format!("{url}/v1/chat/completions")).body(Full::new(Bytes::from(body)));
+    let response = http.request(request.expect("a request")).await.expect("an answer");
+    let predicted = response.headers()["x-warmroute-overlap-tokens"].to_str().expect("a number");
+    let predicted = predicted.parse().expect("a number");
+    let answer = response.into_body().collect().await.expect("all of it").to_bytes();
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    let cached = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+    (predicted, cached.as_u64().unwrap_or_else(|| panic!("{answer}")))
+}
+
+async fn get(http: &Http, url: &str) -> String {
+    let response = http.get(url.parse().expect("a URL")).await.expect("an answer");
+    String::from_utf8_lossy(&response.into_body().collect().await.expect("all of it").to_bytes()).into_owned()
+}
+
+/// Predicted and reported of all requests, `at_once` of them at the same time.
+async fn run(at_once: usize, blocks: u32) -> Vec<(u64, u64)> {
+    let mut workers = Vec::new();
+    for _ in 0..WORKERS {
+        workers.push(worker(blocks).await);
+    }
+    let gateway = warmroute_gateway::start(settings(&workers)).await.expect("the gateway starts");
+    gateway.workers_up(WORKERS).await;
+    let url = format!("http://{}", gateway.address());
+    let http: Http = Client::builder(TokioExecutor::new()).build_http();
+    // Until both speak for themselves.
+    let mut number = 0;
+    while get(&http, &format!("{url}/metrics")).await.matches("cache_exact{").count() < WORKERS
+        || get(&http, &format!("{url}/metrics"))
+            .await
+            .lines()
+            .any(|line| line.contains("cache_exact{") && line.ends_with(" 0"))
+    {
+        ask(&http, &url, number).await;
+        number += 1;
+    }
+    let (mut asking, mut seen) = (JoinSet::new(), Vec::new());
+    for number in number..number + REQUESTS {
+        let (http, url) = (http.clone(), url.clone());
+        asking.spawn(async move { ask(&http, &url, number).await });
+        if asking.len() == at_once {
+            seen.push(asking.join_next().await.expect("somebody asks").expect("it ends"));
+        }
+    }
+    seen.extend(asking.join_all().await);
+    gateway.shutdown().await;
+    seen
+}
+
+fn exact(seen: &[(u64, u64)]) -> f64 {
+    let exact = seen.iter().filter(|(predicted, reported)| predicted == reported).count();
+    let tokens = |side: fn(&(u64, u64)) -> u64| seen.iter().map(side).sum::<u64>();
+    eprintln!(
+        "{exact} of {} exact; {} tokens predicted, {} reported",
+        seen.len(),
+        tokens(|one| one.0),
+        tokens(|one| one.1)
+    );
+    exact as f64 / seen.len() as f64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_after_another_predictions_are_what_is_reported_under_eviction() {
+    let seen = run(1, SMALL).await;
+    let wrong: Vec<_> = seen.iter().filter(|(predicted, reported)| predicted != reported).collect();
+    let share = exact(&seen);
+    assert!(seen.iter().any(|(_, reported)| *reported > 0), "something was cached");
+    assert!(share > 0.99, "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_many_at_once_most_predictions_are_what_is_reported() {
+    assert!(exact(&run(16, LARGE).await) > 0.6);
+}
+
+/// Instant workers that are full evict, while a request is on its way to them, what it was sent there for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_many_at_once_in_caches_that_are_full_most_predictions_are_what_is_reported() {
+    assert!(exact(&run(16, SMALL).await) > 0.4);
+}
