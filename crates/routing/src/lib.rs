@@ -31,6 +31,7 @@ mod event;
 mod fleet;
 mod ghost;
 mod index;
+mod overtaken;
 pub mod policy;
 mod promises;
 mod request;

@@ -5,13 +5,15 @@ use warmroute_kv::{BlockHash, Blocks, KvEvent, Tokens};
 use super::Router;
 use crate::event::Publishes;
 use crate::fleet::{State, Worker};
-use crate::request::{Request, WorkerId};
+use crate::overtaken::Overdue;
+use crate::request::{BookingId, Request, WorkerId};
+use crate::time::Time;
 
 impl Router {
     /// Somebody else speaks for a cache.
     pub(super) fn told(&mut self, worker: WorkerId, publishes: Publishes) {
         if self.fleet.told(worker, publishes) {
-            self.index.forget(worker);
+            self.forget(worker);
             self.share_room();
         }
     }
@@ -32,8 +34,8 @@ impl Router {
     }
 
     /// How many leading blocks of `chain` a worker will hold once it has read what it was sent before.
-    fn coming(&self, worker: WorkerId, chain: &[BlockHash]) -> usize {
-        let Some(worker) = self.fleet.get(worker) else { return 0 };
+    fn coming(&self, at: WorkerId, chain: &[BlockHash]) -> usize {
+        let Some(worker) = self.fleet.get(at) else { return 0 };
         let unread = worker.backlog.bookings().filter_map(|booking| self.bookings.get(booking));
         let shared = |blocks: &[BlockHash]| {
             // A block's name says everything about what comes before it.
@@ -41,7 +43,47 @@ impl Router {
             let places: &[BlockHash] = &chain[..both];
             crate::ruler::partition(both, |place| places[place] == blocks[place])
         };
-        unread.map(|booking| shared(booking.footprint().blocks)).max().unwrap_or(0)
+        let read = self.overtaken.of(at).map(shared);
+        unread.map(|booking| shared(booking.footprint().blocks)).chain(read).max().unwrap_or(0)
+    }
+
+    /// The prompt of this request was read. Where its worker tells of its cache and has not told of this yet, it is going to.
+    pub(super) fn was_read(&mut self, id: BookingId, now: Time) {
+        let Some(booking) = self.bookings.get_mut(id) else { return };
+        let promised = std::mem::take(&mut booking.promised);
+        let Some(booking) = self.bookings.get(id) else { return };
+        let (worker, blocks) = (booking.worker, booking.footprint().blocks);
+        let tells = self.fleet.get(worker).is_some_and(|worker| worker.shadow.is_none());
+        let settled = if tells && self.leading_blocks(worker, blocks) < blocks.len() {
+            self.overtaken.add(Overdue::new(worker, blocks, promised, now))
+        } else {
+            if promised {
+                self.promises.settle(worker, blocks);
+            }
+            None
+        };
+        self.settle(settled);
+    }
+
+    /// Events that did not come in time will not.
+    pub(super) fn give_up(&mut self, now: Time) {
+        while let Some(overdue) = self.overtaken.given_up(now) {
+            self.settle(Some(overdue));
+        }
+    }
+
+    /// Nothing is known of a worker's cache any more.
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.index.forget(worker);
+        while let Some(overdue) = self.overtaken.take(worker, |_| true) {
+            self.settle(Some(overdue));
+        }
+    }
+
+    fn settle(&mut self, overdue: Option<Overdue>) {
+        if let Some(Overdue { worker, blocks, promised: true, .. }) = overdue {
+            self.promises.settle(worker, &blocks);
+        }
     }
 
     /// All shadows have equal parts of the room for blocks.
@@ -79,5 +121,10 @@ impl Router {
         }
         self.index.apply(worker, event);
         account.slot = self.index.slot_of(worker);
+        let KvEvent::Stored { blocks: stored, .. } = event else { return };
+        let is_told = |blocks: &[BlockHash]| blocks.last().is_none_or(|last| stored.contains(last));
+        while let Some(overdue) = self.overtaken.take(worker, is_told) {
+            self.settle(Some(overdue));
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::event::{Elsewhere, Event, Usage};
 use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
+use crate::overtaken::Overtaken;
 use crate::policy::{self, Candidate, Candidates, Choice, Policy, PolicyConfig};
 use crate::promises::Promises;
 use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, WorkerId};
@@ -55,6 +56,7 @@ pub struct Router {
     index: Index,
     ghost: Ghost,
     promises: Promises,
+    overtaken: Overtaken,
     scale: Scale,
     /// How fast the fleet reads.
     pace: Pace,
@@ -78,6 +80,7 @@ impl Router {
             index: Index::default(),
             ghost: Ghost::default(),
             promises: Promises::default(),
+            overtaken: Overtaken::default(),
             scale: Scale::default(),
             pace: Pace::default(),
             room: settings.memory_bytes.map(Room::within),
@@ -121,12 +124,12 @@ impl Router {
     pub fn observe(&mut self, event: Event, now: Time) {
         match event {
             Event::Joined { worker, spec } => {
-                self.index.forget(worker);
+                self.forget(worker);
                 self.fleet.join(worker, spec);
                 self.share_room();
             }
             Event::Left { worker } => {
-                self.index.forget(worker);
+                self.forget(worker);
                 self.fleet.leave(worker);
                 self.share_room();
             }
@@ -266,10 +269,9 @@ impl Router {
     fn first_token(&mut self, id: BookingId, now: Time) {
         let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.waiting) else { return };
         booking.waiting = false;
-        if std::mem::take(&mut booking.promised) {
-            self.promises.settle(booking.worker, booking.footprint().blocks);
-        }
         let (work, took) = (booking.work, now.since(booking.since));
+        self.was_read(id, now);
+        let Some(booking) = self.bookings.get(id) else { return };
         let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
         worker.backlog.remove(id, now);
         worker.learn(self.pace.seconds(work), took);
@@ -292,6 +294,9 @@ impl Router {
     }
 
     fn finished(&mut self, id: BookingId, usage: Option<Usage>, now: Time) {
+        if self.bookings.get(id).is_some_and(|booking| booking.waiting) {
+            self.was_read(id, now);
+        }
         let Some(booking) = self.unbook(id, now) else { return };
         let Some(usage) = usage else { return };
         if booking.by_load {

@@ -57,6 +57,7 @@ impl Survey {
 impl Router {
     /// Has one candidate for each worker that takes requests.
     pub(super) fn survey(&mut self, request: &Request<'_>, now: Time) {
+        self.give_up(now);
         self.index.leading(request.blocks, &mut self.survey.leading);
         let recent = self.fleet.weight(now).recip();
         let (prompt, block) = (self.scale.prompt(request), self.scale.block(request));
