@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real engines behind the gateway: is what it predicts of their caches what they report?
 
-Usage: scripts/engines/run.py [--warmroute FILE] [--requests N] [--seed N] [--at-once N] [--json] ENGINE...
+Usage: scripts/engines/run.py [--warmroute FILE] [--requests N] [--seed N] [--open N] [--at-once N] [--json] ENGINE...
 
 ENGINE is `vllm` (two replicas of its CPU build, KV events and replay on), `warmroute` (two of our CPU workers, the same) or
 `llama.cpp` (its server, which publishes nothing, so that the gateway keeps a shadow). All serve SmolLM2-135M-Instruct with caches small
@@ -125,7 +125,7 @@ def ask(url, messages):
 
 def play(url, flags):
     """All requests, at most `at_once` at a time, and what became of each, in the order of their ends."""
-    traffic, turn, done = Traffic(flags.seed, flags.requests), threading.Lock(), []
+    traffic, turn, done = Traffic(flags.seed, flags.requests, flags.open), threading.Lock(), []
 
     def client():
         while True:
@@ -194,6 +194,7 @@ def main():
     parser.add_argument("--warmroute", type=pathlib.Path, default=REPOSITORY / "target/release/warmroute")
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--open", type=int, default=40, help="conversations that are open at any time: more of them need more cache")
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="verdicts as JSON lines, with every request")
     flags = parser.parse_args()

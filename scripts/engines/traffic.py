@@ -20,11 +20,11 @@ class Conversation:
 class Traffic:
     """Hands out conversations to continue; whoever takes one gives it back with its answer."""
 
-    def __init__(self, seed, requests, at_once=12, systems=4):
+    def __init__(self, seed, requests, open_at_once=40, systems=4):
         self.dice = random.Random(seed)
         self.left = requests
         self.systems = [self.words(120) for _ in range(systems)]
-        self.open = [self.begun() for _ in range(at_once)]
+        self.open = [self.begun() for _ in range(open_at_once)]
 
     def words(self, count):
         return " ".join(self.dice.choice(WORDS) for _ in range(count))

@@ -140,13 +140,14 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
 
 impl From<Unregistrable> for Refusal {
     fn from(error: Unregistrable) -> Self {
-        let (status, code) = match error {
-            Unregistrable::Taken { .. } => (409, "already_registered"),
-            Unregistrable::BlockSize { .. } => (400, "block_size_mismatch"),
-            Unregistrable::Salted => (400, "unsupported_parameter"),
-            Unregistrable::TooMany => (429, "too_many_publishers"),
+        let refused = |status| ApiError::new(status, "invalid_request_error", error.to_string());
+        let refused = match error {
+            Unregistrable::Taken { .. } => refused(409).with_code("already_registered"),
+            Unregistrable::BlockSize { .. } => refused(400).with_code("block_size_mismatch"),
+            Unregistrable::Salted => refused(400).with_code("unsupported_parameter"),
+            Unregistrable::TooMany => refused(429).with_code("too_many_publishers"),
         };
-        ApiError::new(status, "invalid_request_error", error.to_string()).with_code(code).into()
+        refused.into()
     }
 }
 
