@@ -16,7 +16,7 @@ pub(crate) struct Flags {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDRESS", env = "WARMROUTE_INDEX_LISTEN", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
-    /// A publisher of KV events to follow from the start, INSTANCE=tcp://HOST:PORT[,REPLAY]; repeat for more
+    /// A publisher of KV events to follow from the start, INSTANCE=tcp://HOST:PORT, then a comma and where to replay from; repeat for more
     #[arg(long = "publisher", value_name = "PUBLISHER", requires = "model")]
     publishers: Vec<Publisher>,
     /// The model that those publishers' engines serve
