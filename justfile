@@ -52,9 +52,16 @@ bench-tokens *arguments:
 test-tokens:
     WARMROUTE_TOKENIZERS=$(scripts/fetch_tokenizers.sh target/tokenizers) cargo test --package warmroute-tokens --test chats --test conversations -- --ignored
 
-# The block index beside other projects'; `--trace FILE` adds a recorded load. The first build takes some minutes.
+# The block index beside other projects' (`--trace FILE` adds a recorded load), or with `ingestion` the way to it from the bytes of engines'
+# messages beside dynamo-kv-router's. The first build takes some minutes and a C++ compiler.
 bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
+
+# `warmroute index` beside the indexer service of dynamo-kv-router, told by engines' sockets.
+bench-sockets *arguments:
+    cargo build --profile dist --bin warmroute
+    cargo build --release --manifest-path bench/rivals/Cargo.toml
+    cargo run --release --manifest-path bench/rivals/Cargo.toml -- sockets {{ arguments }}
 
 # Warmroute beside HAProxy, nginx, sglang-router, vllm-router and smg, which it installs: `cost` (the default), `routing` or `memory`.
 bench-proxy *arguments:

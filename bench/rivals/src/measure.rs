@@ -117,7 +117,7 @@ fn weigh(mut contender: Box<dyn Contender>) -> usize {
     change.bytes_deallocated - change.bytes_allocated
 }
 
-fn seconds(act: impl FnOnce()) -> f64 {
+pub fn seconds(act: impl FnOnce()) -> f64 {
     let began = ProcessTime::now();
     act();
     began.elapsed().as_secs_f64()
@@ -128,12 +128,12 @@ fn percentile_ns(times: &mut [Duration], share: f64) -> f64 {
     times[((times.len() - 1) as f64 * share).round() as usize].as_nanos() as f64
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-fn spread(values: &[f64]) -> f64 {
+pub fn spread(values: &[f64]) -> f64 {
     let (low, high) =
         values.iter().fold((f64::MAX, f64::MIN), |(low, high), one| (low.min(*one), high.max(*one)));
     (high - low) / median(values.to_vec())

@@ -1,9 +1,11 @@
-//! The figures as tables: one a load, one for exactness.
+//! The figures as tables: one a load, one for exactness, one a fleet of publishers.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use crate::holes::Exactness;
+use crate::ingestion::Figures as FromBytes;
 use crate::measure::Figures;
+use crate::sockets::Figures as FromSockets;
 
 /// One column: its heading, and what a row shows in it when the first row is ours.
 type Column = (&'static str, fn(&Figures, &Figures) -> String);
@@ -51,6 +53,61 @@ pub fn exactness(rows: &[Exactness]) -> String {
     format!("Wrong answers\n{}\n", ruled(headings.map(str::to_owned), rows.iter().map(cells)))
 }
 
+/// The figures of one fleet; ours come first.
+pub fn ingestion(figures: &[FromBytes]) -> String {
+    let Some(ours) = figures.first() else { return String::new() };
+    let headings = [
+        "from bytes",
+        "decoded\nMblocks/s",
+        "ours/\ntheirs",
+        "to index\nMblocks/s",
+        "\n+-%",
+        "ours/\ntheirs",
+        "KiB\nheld",
+        "bytes/\nheld",
+        "KiB\nleft",
+    ];
+    let cells = |row: &FromBytes| {
+        vec![
+            row.contender.to_owned(),
+            mega(row.decoded_blocks_per_s),
+            times(ours.decoded_blocks_per_s / row.decoded_blocks_per_s),
+            mega(row.indexed_blocks_per_s),
+            format!("{:.0}", 50.0 * row.indexed_spread),
+            times(ours.indexed_blocks_per_s / row.indexed_blocks_per_s),
+            kib(row.heap_bytes),
+            format!("{:.0}", row.bytes_per_held_block),
+            kib(row.bytes_left),
+        ]
+    };
+    format!("{}\n{}\n", ours.fleet, ruled(headings.map(str::to_owned), figures.iter().map(cells)))
+}
+
+/// The figures of whole services for one fleet; ours come first.
+pub fn sockets(figures: &[FromSockets]) -> String {
+    let Some(ours) = figures.first() else { return String::new() };
+    let headings = [
+        "from sockets",
+        "to index\nMblocks/s",
+        "\n+-%",
+        "ours/\ntheirs",
+        "MiB\nbefore",
+        "MiB\nfull",
+        "MiB\nafter",
+    ];
+    let cells = |row: &FromSockets| {
+        let figures = [
+            row.service.to_owned(),
+            mega(row.indexed_blocks_per_s),
+            format!("{:.0}", 50.0 * row.indexed_spread),
+            times(ours.indexed_blocks_per_s / row.indexed_blocks_per_s),
+        ];
+        let resident = row.resident_kb.map(|kb| format!("{:.0}", kb / 1024.0));
+        figures.into_iter().chain(resident).collect()
+    };
+    format!("{}\n{}\n", ours.fleet, ruled(headings.map(str::to_owned), figures.iter().map(cells)))
+}
+
 fn ruled(headings: impl IntoIterator<Item = String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(RULED);
@@ -67,6 +124,10 @@ fn ruled(headings: impl IntoIterator<Item = String>, rows: impl Iterator<Item = 
 
 fn mega(rate: f64) -> String {
     format!("{:.2}", rate / 1e6)
+}
+
+fn kib(bytes: usize) -> String {
+    (bytes / 1024).to_string()
 }
 
 fn times(ratio: f64) -> String {
