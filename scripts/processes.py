@@ -1,6 +1,8 @@
 """Processes that a script starts for its own use: each on a free port, waited for until it answers, and ended with the script."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,10 +31,14 @@ def until_up(process, url, patience_s=10):
 @contextlib.contextmanager
 def running(command, url, log, patience_s=10, environment=None):
     with open(log, "w") as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment)
+        # In a group of its own: vLLM has children that would outlive it.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
     try:
         until_up(process, url, patience_s)
         yield process
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -18,7 +18,7 @@ use warmroute_routing::{Index, Leading, WorkerId};
 use super::answer::{Matched, Matches};
 use super::form::{GroupName, InstanceId, Question, Registration, Unregistration};
 use crate::config::{KvEndpoint, KvSource};
-use crate::sources::kv_events::{Account, Aside, Statement, follow};
+use crate::sources::kv_events::{Account, Aside, Statement, Word, follow};
 
 /// Publishers followed at most: each costs a task and a socket, and every answer has a line for each.
 const MOST_PUBLISHERS: usize = 4096;
@@ -233,22 +233,29 @@ impl Group {
 impl Followed {
     fn begin(first: u32, publisher: Registration, index: &Arc<Mutex<Index>>) -> Self {
         let workers = [0, 1, 2].map(|tier| WorkerId(first + tier));
-        let aside = |worker: WorkerId| -> Aside {
+        let told_to = |worker: WorkerId| {
             let index = Arc::downgrade(index);
-            Box::new(move |events: KvEvents| {
+            move |events: KvEvents| {
                 let Some(index) = index.upgrade() else { return };
                 let mut index = index.lock();
                 events.iter().for_each(|event| index.apply(worker, event));
-            })
+            }
         };
+        let aside = |worker| -> Aside { Box::new(told_to(worker)) };
         let naming = Naming::new(publisher.group.model, publisher.block_size);
         let [device, host, own] = workers;
         let up_to = |tier| Translator::up_to(tier, naming.clone(), MOST_BLOCKS);
-        // The account itself speaks to nobody: it counts what is shown.
-        let account = Account::new(naming.clone(), 1, Box::new(drop))
+        let all = told_to(own);
+        let speak = Box::new(move |word| match word {
+            Word::Begin(held) => all(held),
+            Word::Changes(changes) => all(changes),
+            // It speaks for as long as it is followed.
+            Word::End => {}
+        });
+        let account = Account::new(naming.clone(), 1, speak)
             .and(up_to(Tier::Device), aside(device))
-            .and(up_to(Tier::Host), aside(host))
-            .and(up_to(Tier::Disk), aside(own));
+            .and(up_to(Tier::Host), aside(host));
+        account.speak(true);
         let account = Arc::new(account);
         let source = KvSource {
             events: publisher.endpoint.clone(),

@@ -26,8 +26,8 @@ use warmroute_kv::Tokens;
 use warmroute_kv::wire::Naming;
 use warmroute_routing::{Event, Publishes, WorkerId};
 
-pub(crate) use self::account::{Account, Aside, Hearability, Statement};
-use self::account::{Sink, Word};
+use self::account::Sink;
+pub(crate) use self::account::{Account, Aside, Hearability, Statement, Word};
 pub(crate) use self::pieces::pieces;
 use self::publisher::Publisher;
 pub(crate) use self::speaker::Objection;
