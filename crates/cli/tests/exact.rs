@@ -126,7 +126,8 @@ async fn one_after_another_predictions_are_what_is_reported_under_eviction() {
     let wrong: Vec<_> = seen.iter().filter(|(predicted, reported)| predicted != reported).collect();
     let share = exact(&seen);
     assert!(seen.iter().any(|(_, reported)| *reported > 0), "something was cached");
-    assert!(share > 0.99, "{wrong:?}");
+    // The next request may overtake the event of an eviction that the one before it caused.
+    assert!(share > 0.95, "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
