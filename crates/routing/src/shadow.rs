@@ -20,15 +20,16 @@ const DRIFT: f64 = 0.03;
 /// Evidence of so many tokens, as a share of the believed size, changes that size by this many times as large a share: where
 /// the size is a guess, and where the worker has told it. Shadows err in other ways too, and what a worker told is true.
 const GAIN: (f64, f64) = (1.0, 0.1);
-/// No correction goes further than this many times the first belief, up or down: beyond, something else is wrong.
-const FARTHEST: f64 = 64.0;
+/// No correction goes further than this many times the first belief, up or down, where that was a guess and where it was told: beyond,
+/// something else is wrong.
+const FARTHEST: (f64, f64) = (1024.0, 64.0);
 
 /// One worker's shadow.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     first_belief: Tokens,
-    /// How readily the belief is changed.
-    gain: f64,
+    /// Whether the worker told its size itself.
+    is_told: bool,
     /// Tokens that the worker is believed to hold.
     capacity: f64,
     /// Tokens in a block, and the belief, that the pool was last sized with.
@@ -58,10 +59,10 @@ pub(crate) struct Report {
 impl Shadow {
     pub(crate) fn new(capacity: Option<Tokens>) -> Self {
         let first_belief = capacity.unwrap_or(UNKNOWN_CAPACITY);
-        let gain = if capacity.is_some() { GAIN.1 } else { GAIN.0 };
+        let is_told = capacity.is_some();
         let capacity = first_belief.as_f64();
         let (most, pool) = (Blocks(u32::MAX), BlockPool::new(Blocks::ZERO));
-        Self { first_belief, gain, capacity, sized_for: (0.0, 0.0), most, pool }
+        Self { first_belief, is_told, capacity, sized_for: (0.0, 0.0), most, pool }
     }
 
     /// From now on it keeps no more than `most` blocks, however many the worker is believed to hold.
@@ -125,9 +126,15 @@ impl Shadow {
         // Engines compute at least the last token, and their blocks may end elsewhere than ours.
         let slack = Tokens((2.0 * booking.block_tokens) as u32);
         let less = predicted - cached - slack;
+        if less > Tokens::ZERO && !self.is_told {
+            // It has evicted already, so it holds no more than the shadow does, however much room that still has.
+            let held = self.pool.resident().as_f64() * booking.block_tokens;
+            self.capacity = self.capacity.min(held);
+        }
         let share = (more.as_f64() - less.as_f64()) / self.capacity;
-        let (least, most) = (self.first_belief.as_f64() / FARTHEST, self.first_belief.as_f64() * FARTHEST);
-        self.capacity = (self.capacity * (self.gain * share).exp()).clamp(least, most);
+        let (gain, farthest) = if self.is_told { (GAIN.1, FARTHEST.1) } else { (GAIN.0, FARTHEST.0) };
+        let (least, most) = (self.first_belief.as_f64() / farthest, self.first_belief.as_f64() * farthest);
+        self.capacity = (self.capacity * (gain * share).exp()).clamp(least, most);
     }
 
     fn fit(&mut self, block_tokens: f64, events: &mut KvEvents) {
@@ -242,6 +249,12 @@ mod tests {
         }
         let right = believed_after(2_000, 16_384, Some(Tokens(16_384)));
         assert!((14_000.0..19_000.0).contains(&right), "a belief that is right stays: {right}");
+    }
+
+    #[test]
+    fn a_cache_that_is_far_smaller_than_guessed_is_found_out_within_a_hundred_requests() {
+        let size = believed_after(164, 4_608, None);
+        assert!((2_304.0..9_216.0).contains(&size), "{size} tokens believed");
     }
 
     #[test]
