@@ -2,8 +2,8 @@
 //!
 //! Events tell of a prompt only when it has been read. Whoever asks with the same beginning in the meantime would find it
 //! nowhere and be sent wherever there is least to do: a burst would copy its prefix to every worker. A promise says where the
-//! prompt is going to be; it is kept, and taken back, when the first token comes. Of several workers that were sent the
-//! same beginning, the last is remembered.
+//! prompt is going to be; it is taken back when the prompt has been read and told of, or is not going to be. Of several workers
+//! that were sent the same beginning, the last is remembered.
 //!
 //! Only marks of a prompt are kept (see [`Ruler`]), a few dozen names for each unread prompt, so that a promise is known
 //! to within a quarter of its length. Shadows need none of this: they hold a prompt from its decision on.
