@@ -76,6 +76,8 @@ use crate::tls::Shown;
 pub use crate::tokens::TokenizerError;
 use crate::tokens::Tokenizers;
 use crate::upstream::Upstream;
+#[cfg(fuzzing)]
+pub use crate::upstream::fuzzed;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]

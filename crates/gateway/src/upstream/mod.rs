@@ -12,6 +12,8 @@
 mod body;
 mod chunked;
 mod connection;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod head;
 mod incoming;
 mod pool;

@@ -1,8 +1,11 @@
 //! The batch planner over the paged cache: which sequences run, which wait, and what one step computes.
 //!
 //! A step admits waiting sequences, gives every running sequence its next tokens, shares each block as soon as it is
-//! full, and returns what came of it. No clock, channel or thread here: the same jobs in the same order give
-//! the same steps.
+//! full, and returns what came of it. It comes in two halves, since what the first one evicts is to be told before the second one
+//! takes its time. No clock, channel or thread here: the same jobs in the same order give the same steps.
+//!
+//! A prompt's cached beginning counts as used from its arrival on, not from its turn: whoever sent it here did so for that beginning, and
+//! other sequences' blocks are to be evicted first.
 //!
 //! Progress: the sequence admitted first is never preempted for a later one, the edge refuses what cannot fit into the
 //! empty cache, and a sequence alone in the engine may evict everything else. So the first always finishes.
@@ -14,7 +17,7 @@ use warmroute_openai::response::FinishReason;
 
 use super::inference::Inference;
 use super::plan::plan;
-use super::sequence::{Job, RequestId, Running, Sequence};
+use super::sequence::{Job, RequestId, Running, Sequence, WholeBlock};
 use crate::model::Span;
 
 /// The bounds of one engine.
@@ -74,6 +77,22 @@ pub struct StepReport {
     pub preempted: usize,
 }
 
+/// A step that has been decided on and not yet computed.
+#[derive(Debug)]
+#[must_use = "admitted sequences wait for it to be computed"]
+pub struct Scheduled {
+    report: StepReport,
+    /// Tokens for each running sequence.
+    granted: Vec<usize>,
+}
+
+impl Scheduled {
+    /// What was evicted for it.
+    pub fn events(&mut self) -> &mut KvEvents {
+        &mut self.report.events
+    }
+}
+
 /// Sequences that may wait for others' blocks while younger ones pass; bounds the look-ups of a step.
 const OVERTAKEN_AT_MOST: usize = 16;
 
@@ -107,7 +126,11 @@ impl<M: Inference> Engine<M> {
     /// Queues a job; ids must increase. The job must fit: prompt and answer within [`Limits::longest`].
     pub fn submit(&mut self, id: RequestId, job: Job) {
         debug_assert!(job.prompt.len() < self.limits.longest(), "the edge refuses what can never fit");
-        self.waiting.push_back(Sequence::new(id, job, self.limits.block_tokens));
+        let sequence = Sequence::new(id, job, self.limits.block_tokens);
+        // Taken and let go at once, it is the most recently used.
+        let beginning = pinned(&mut self.pool, sequence.root, sequence.reusable(self.limits.block_tokens));
+        self.pool.release(beginning);
+        self.waiting.push_back(sequence);
     }
 
     /// Drops every sequence that is not `wanted` and frees its blocks; what it had shared stays in the cache.
@@ -156,12 +179,18 @@ impl<M: Inference> Engine<M> {
         &self.model
     }
 
-    /// Admits, computes, shares, and tells.
-    pub fn step(&mut self) -> StepReport {
+    /// The first half of a step: admits, and makes room for what the second half, [`compute`](Self::compute), is to write.
+    pub fn schedule(&mut self) -> Scheduled {
         let mut report = StepReport::default();
         self.admit(&mut report);
         let granted = self.make_room(&mut report);
-        let rows = self.compute(&granted);
+        Scheduled { report, granted }
+    }
+
+    /// The second half: computes, shares, and tells; events of the first half that were not taken come along.
+    pub fn compute(&mut self, scheduled: Scheduled) -> StepReport {
+        let Scheduled { mut report, granted } = scheduled;
+        let rows = self.forward(&granted);
         report.computed = granted.iter().sum();
         self.settle(&granted, rows, &mut report);
         report
@@ -186,8 +215,7 @@ impl<M: Inference> Engine<M> {
     fn reserve(&mut self, place: usize, events: &mut KvEvents) -> Result<Lease, Later> {
         let sequence = &self.waiting[place];
         let reusable = sequence.reusable(self.limits.block_tokens);
-        let mut lease =
-            self.pool.begin(sequence.root, reusable.iter().map(|block| (block.hash, &block.tokens)));
+        let mut lease = pinned(&mut self.pool, sequence.root, reusable);
         let resident = lease.sealed();
         let missing = sequence.tokens.len().div_ceil(self.limits.block_tokens) - resident;
         // One more block for each that runs, so that admitting this one does not at once preempt it.
@@ -236,7 +264,7 @@ impl<M: Inference> Engine<M> {
         granted
     }
 
-    fn compute(&mut self, granted: &[usize]) -> Vec<Vec<f32>> {
+    fn forward(&mut self, granted: &[usize]) -> Vec<Vec<f32>> {
         let spans: Vec<Span<'_>> = self
             .running
             .iter()
@@ -279,6 +307,11 @@ impl<M: Inference> Engine<M> {
             self.retain(|id| !finished.contains(&id));
         }
     }
+}
+
+/// Pins what is cached of a sequence.
+fn pinned(pool: &mut BlockPool<Box<[TokenId]>>, root: BlockHash, reusable: &[WholeBlock]) -> Lease {
+    pool.begin(root, reusable.iter().map(|block| (block.hash, &block.tokens)))
 }
 
 /// Gives every block that is wholly computed to the cache.

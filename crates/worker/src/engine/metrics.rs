@@ -130,7 +130,6 @@ impl Metrics {
         }
         self.observe_answers(report.updates.len() as u64);
         self.observe_preemptions(report.preempted as u64);
-        self.observe_events(&report.events);
     }
 
     pub(crate) fn observe_prompt(&self, tokens: u64, cached: u64) {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use warmroute_kv::{BlockHash, TokenId};
+use warmroute_kv::{BlockHash, KvEvents, TokenId};
 use warmroute_openai::response::FinishReason;
 
 use super::batch::{Engine, Limits, StepReport, Update};
@@ -203,7 +203,10 @@ impl<M: Inference> Shell<M> {
             }
             self.drop_disconnected();
             if self.engine.is_busy() {
-                let report = self.engine.step();
+                let mut scheduled = self.engine.schedule();
+                // A router that still believes in what was evicted would send more requests for it while this is computed.
+                self.publish(scheduled.events());
+                let report = self.engine.compute(scheduled);
                 self.tell(report);
             }
         }
@@ -219,8 +222,7 @@ impl<M: Inference> Shell<M> {
             }
             Command::ClearCache { done } => {
                 let mut events = self.engine.clear_cache();
-                self.metrics.observe_events(&events);
-                self.feed.publish(&mut events, &Known { engine: &self.engine, clients: &self.clients });
+                self.publish(&mut events);
                 // Whoever asked may have gone: the cache is empty all the same.
                 let _ = done.send(());
             }
@@ -248,10 +250,15 @@ impl<M: Inference> Shell<M> {
         self.metrics.observe_step(&report);
         self.observe_batch();
         // Before anybody is told of an end, and forgotten with its salt.
-        self.feed.publish(&mut report.events, &Known { engine: &self.engine, clients: &self.clients });
+        self.publish(&mut report.events);
         for (id, update) in report.updates {
             self.deliver(id, update);
         }
+    }
+
+    fn publish(&mut self, events: &mut KvEvents) {
+        self.metrics.observe_events(events);
+        self.feed.publish(events, &Known { engine: &self.engine, clients: &self.clients });
     }
 
     fn deliver(&mut self, id: RequestId, update: Update) {

@@ -64,7 +64,8 @@ struct Run {
 
 impl Run {
     fn step(&mut self, engine: &mut Engine<Toy>) {
-        let report = engine.step();
+        let scheduled = engine.schedule();
+        let report = engine.compute(scheduled);
         self.preempted += report.preempted;
         let removed = |event: &warmroute_kv::KvEvent| matches!(event, warmroute_kv::KvEvent::Removed { .. });
         self.evicted += report.events.iter().filter(|event| removed(event)).count();
@@ -241,6 +242,21 @@ fn a_request_that_waits_for_anothers_blocks_lets_others_pass() {
     assert_eq!(run.got.keys().collect::<Vec<_>>(), [&2], "the short one has its first token");
     run.finish(&mut engine);
     assert_eq!(run.used[&1].cached, 56);
+}
+
+#[test]
+fn what_a_prompt_came_for_is_evicted_last_though_its_turn_is_later() {
+    let mut engine = engine(Limits { max_running: 1, ..limits(8) });
+    let mut run = Run::default();
+    for (id, first) in [(0, 0), (1, 100)] {
+        engine.submit(RequestId(id), job(first..first + 13, 1));
+        run.finish(&mut engine);
+    }
+    // The cache holds three blocks of each, and the first one's are the older. The newcomer takes four, and two are free.
+    engine.submit(RequestId(2), job(200..213, 1));
+    engine.submit(RequestId(3), job(0..13, 1));
+    run.finish(&mut engine);
+    assert_eq!((run.used[&3].cached, run.evicted > 0), (12, true));
 }
 
 #[test]

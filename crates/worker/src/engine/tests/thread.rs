@@ -1,6 +1,9 @@
 //! The engine's thread: what its clients see when they are slow, gone, too many, or when it dies.
 
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
+
+use warmroute_kv::KvEvent;
 
 use super::toy::Toy;
 use super::{job, limits, uncached};
@@ -33,6 +36,56 @@ impl Inference for Doomed {
     fn last_text(&self, (): &mut ()) -> String {
         String::new()
     }
+}
+
+/// A model that computes one step for each word it is sent.
+struct Stepwise(Toy, Receiver<()>);
+
+impl Inference for Stepwise {
+    type Text = <Toy as Inference>::Text;
+
+    fn forward(&mut self, spans: &[Span<'_>]) -> Vec<Vec<f32>> {
+        self.1.recv().expect("the test lets it go on");
+        self.0.forward(spans)
+    }
+
+    fn ends(&self, token: u32) -> bool {
+        self.0.ends(token)
+    }
+
+    fn text(&self, text: &mut Self::Text, token: u32) -> String {
+        self.0.text(text, token)
+    }
+
+    fn last_text(&self, text: &mut Self::Text) -> String {
+        self.0.last_text(text)
+    }
+}
+
+#[tokio::test]
+async fn evictions_are_told_before_the_step_they_are_made_for() {
+    let (go_on, steps) = channel();
+    let engine = handle(Stepwise(Toy::new(limits(20).capacity), steps), 4);
+    let mut batches = engine.kv_batches();
+    // It leaves 19 of 20 blocks in the cache, after eight steps of ten tokens.
+    let mut first = engine.submit(job(0..77, 1), Instant::now()).unwrap();
+    (0..8).for_each(|_| go_on.send(()).unwrap());
+    while first.recv().await.is_some() {}
+    let mut second = engine.submit(job(100..120, 1), Instant::now()).unwrap();
+    let removed = async {
+        while !batches
+            .recv()
+            .await
+            .unwrap()
+            .events
+            .iter()
+            .any(|event| matches!(event, KvEvent::Removed { .. }))
+        {}
+    };
+    removed.await;
+    assert!(second.try_recv().is_err(), "nothing was computed for it yet");
+    (0..2).for_each(|_| go_on.send(()).unwrap());
+    assert!(second.recv().await.is_some());
 }
 
 #[tokio::test]
