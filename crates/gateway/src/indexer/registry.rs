@@ -1,8 +1,8 @@
 //! The publishers that are followed, and the index of each group of caches that can be compared.
 //!
 //! Each publisher is three workers of its group's index: what it holds in its accelerator's memory, what it holds there or in its host's,
-//! and what it holds at all. So every answer by tier is the length of one unbroken prefix, and the three cost little more than one, since
-//! an index keeps equal holdings together.
+//! and what it holds at all. So every answer by tier is the length of one unbroken prefix. Until an engine tells of a second tier, the last
+//! of the three stands for all.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
-use warmroute_kv::wire::{MOST_BLOCKS, Naming, Tier, Translator};
+use warmroute_kv::wire::{Naming, Tier};
 use warmroute_kv::{KvEvents, Namespace, Tokens, token_chain};
 use warmroute_routing::{Index, Leading, WorkerId};
 
@@ -45,7 +45,7 @@ struct Group {
 
 /// One publisher.
 struct Followed {
-    /// By tier.
+    /// By tier, where its tiers differ.
     workers: [WorkerId; TIERS.len()],
     account: Arc<Account>,
     endpoint: KvEndpoint,
@@ -97,7 +97,7 @@ pub(super) struct Unknown {
 struct Asked {
     index: Arc<Mutex<Index>>,
     block: Tokens,
-    publishers: Vec<(Place, [WorkerId; TIERS.len()])>,
+    publishers: Vec<(Place, [WorkerId; TIERS.len()], Arc<Account>)>,
 }
 
 /// A publisher as `GET /workers` shows it.
@@ -176,10 +176,15 @@ impl Registry {
         let mut leading = Leading::default();
         let index = index.lock();
         index.leading(&chain, &mut leading);
-        let matched = publishers.into_iter().map(|(place, workers)| Matched {
-            place,
-            blocks: workers.map(|worker| leading.depth_of(worker) as u32),
-            holds: index.held_by(workers[0]),
+        let matched = publishers.into_iter().map(|(place, workers, account)| {
+            // With the index locked: what is told of a second tier comes into it after this has turned.
+            let [.., own] = workers;
+            let workers = if account.tiers_differ() { workers } else { [own; TIERS.len()] };
+            Matched {
+                place,
+                blocks: workers.map(|worker| leading.depth_of(worker) as u32),
+                holds: index.held_by(workers[0]),
+            }
         });
         Ok(Matches { block, deepest: leading.deepest(), publishers: matched.collect() })
     }
@@ -198,7 +203,9 @@ impl Registry {
         let is_asked =
             |(instance, _): &Place| question.instance_id.as_ref().is_none_or(|asked| asked == instance);
         let asked = group.publishers.iter().filter(|(place, _)| is_asked(place));
-        let asked = asked.map(|(place, followed)| (place.clone(), followed.workers)).collect();
+        let asked =
+            asked.map(|(place, followed)| (place.clone(), followed.workers, Arc::clone(&followed.account)));
+        let asked = asked.collect();
         Ok(Asked { index: Arc::clone(&group.index), block: group.block, publishers: asked })
     }
 
@@ -244,7 +251,6 @@ impl Followed {
         let aside = |worker| -> Aside { Box::new(told_to(worker)) };
         let naming = Naming::new(publisher.group.model, publisher.block_size);
         let [device, host, own] = workers;
-        let up_to = |tier| Translator::up_to(tier, naming.clone(), MOST_BLOCKS);
         let all = told_to(own);
         let speak = Box::new(move |word| match word {
             Word::Begin(held) => all(held),
@@ -252,9 +258,8 @@ impl Followed {
             // It speaks for as long as it is followed.
             Word::End => {}
         });
-        let account = Account::new(naming.clone(), 1, speak)
-            .and(up_to(Tier::Device), aside(device))
-            .and(up_to(Tier::Host), aside(host));
+        let account =
+            Account::new(naming, 1, speak).apart(Tier::Device, aside(device)).apart(Tier::Host, aside(host));
         account.speak(true);
         let account = Arc::new(account);
         let source = KvSource {

@@ -119,6 +119,17 @@ pub enum EngineEvent<'a> {
     Cleared,
 }
 
+impl EngineEvent<'_> {
+    /// Where it happened; what clears everything is told of the nearest.
+    pub const fn tier(&self) -> Tier {
+        match self {
+            Self::Stored(stored) => stored.home.tier,
+            Self::Removed(removed) => removed.home.tier,
+            Self::Cleared => Tier::Device,
+        }
+    }
+}
+
 /// Consecutive blocks that came in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stored<'a> {

@@ -3,13 +3,15 @@
 //! Several publishers, one for each data-parallel rank, tell of one worker. Their batches are translated one at a time, and what changes
 //! is handed on before the next, so that the index sees changes in the order in which they were told.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use warmroute_kv::wire::{Batch, Buffers, Losses, MOST_BLOCKS, Naming, Translator, WireError};
+use warmroute_kv::wire::{Batch, Buffers, Losses, MOST_BLOCKS, Naming, Tier, Translator, WireError};
 use warmroute_kv::{BlockHash, KvEvents};
+
+use super::nearer::{Aside, Nearer};
 
 /// How a worker is heard, from well to badly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,9 +56,6 @@ pub(crate) enum Word {
 /// Who is spoken to.
 pub(crate) type Sink = Box<dyn Fn(Word) + Send + Sync>;
 
-/// Who is told every change, whoever speaks.
-pub(crate) type Aside = Box<dyn Fn(KvEvents) + Send + Sync>;
-
 /// One worker's cache as it tells it.
 pub(crate) struct Account {
     /// Guards translation and the order in which changes are handed on.
@@ -67,13 +66,14 @@ pub(crate) struct Account {
     changed: Notify,
     sink: Sink,
     counts: Counts,
+    /// Whether the nearer tiers have begun.
+    tiers_differ: AtomicBool,
 }
 
 struct Engine {
     /// The account itself.
     translator: Translator,
-    /// The same events counted otherwise, for somebody else.
-    others: Vec<(Translator, Aside)>,
+    nearer: Vec<Nearer>,
     buffers: Buffers,
     /// Whether changes are handed on.
     speaking: bool,
@@ -135,7 +135,7 @@ impl Account {
         Self {
             engine: Mutex::new(Engine {
                 translator: Translator::new(naming, MOST_BLOCKS),
-                others: Vec::new(),
+                nearer: Vec::new(),
                 buffers: Buffers::default(),
                 speaking: false,
             }),
@@ -143,13 +143,20 @@ impl Account {
             changed: Notify::new(),
             sink,
             counts: Counts::default(),
+            tiers_differ: AtomicBool::new(false),
         }
     }
 
-    /// Tells the same events to another translator as well, whose changes go to whoever it is for.
-    pub(crate) fn and(self, translator: Translator, aside: Aside) -> Self {
-        self.engine.lock().others.push((translator, aside));
+    /// Keeps what is held in `farthest` and nearer tiers apart for somebody, from when [`tiers_differ`](Self::tiers_differ).
+    pub(crate) fn apart(self, farthest: Tier, aside: Aside) -> Self {
+        self.engine.lock().nearer.push(Nearer::new(farthest, aside));
         self
+    }
+
+    /// Whether anything was ever told of another tier than the nearest. Before that all tiers hold the same, and whoever keeps them
+    /// apart was told nothing.
+    pub(crate) fn tiers_differ(&self) -> bool {
+        self.tiers_differ.load(Ordering::Acquire)
     }
 
     /// Speaks for its worker's cache from now on, or does so no more.
@@ -221,20 +228,22 @@ impl Account {
         let rank = batch.data_parallel_rank.unwrap_or(rank);
         let engine = &mut *self.engine.lock();
         let (mut events, mut changes) = (batch.events(), KvEvents::new());
-        let mut others = vec![KvEvents::new(); engine.others.len()];
         while let Some(event) = events.next(&mut engine.buffers) {
             match event {
                 Ok(event) => {
-                    engine.translator.apply(rank, &event, &mut changes);
-                    for ((other, _), changes) in engine.others.iter_mut().zip(&mut others) {
-                        other.apply(rank, &event, changes);
+                    if event.tier() != Tier::Device && !self.tiers_differ() {
+                        self.hand_on(engine.speaking, std::mem::take(&mut changes));
+                        engine.nearer.iter_mut().for_each(|nearer| nearer.begin(&engine.translator));
+                        self.tiers_differ.store(true, Ordering::Release);
                     }
+                    engine.translator.apply(rank, &event, &mut changes);
+                    engine.nearer.iter_mut().for_each(|nearer| nearer.apply(rank, &event));
                 }
                 Err(error) => self.unreadable(&error),
             }
         }
         self.hand_on(engine.speaking, changes);
-        engine.others.iter().zip(others).for_each(|((_, aside), changes)| aside(changes));
+        engine.nearer.iter_mut().for_each(Nearer::hand_on);
         Ok(())
     }
 
@@ -243,11 +252,7 @@ impl Account {
         let (engine, mut changes) = (&mut *self.engine.lock(), KvEvents::new());
         engine.translator.forget(rank, &mut changes);
         self.hand_on(engine.speaking, changes);
-        for (other, aside) in &mut engine.others {
-            let mut changes = KvEvents::new();
-            other.forget(rank, &mut changes);
-            aside(changes);
-        }
+        engine.nearer.iter_mut().for_each(|nearer| nearer.forget(rank));
     }
 
     /// Called with the engine locked, so that changes keep their order.

@@ -12,6 +12,7 @@ pub(crate) mod engine;
 mod fleet_tests;
 mod frames;
 mod hearing;
+mod nearer;
 mod pieces;
 mod publisher;
 mod speaker;
@@ -27,7 +28,8 @@ use warmroute_kv::wire::Naming;
 use warmroute_routing::{Event, Publishes, WorkerId};
 
 use self::account::Sink;
-pub(crate) use self::account::{Account, Aside, Hearability, Statement, Word};
+pub(crate) use self::account::{Account, Hearability, Statement, Word};
+pub(crate) use self::nearer::Aside;
 pub(crate) use self::pieces::pieces;
 use self::publisher::Publisher;
 pub(crate) use self::speaker::Objection;

@@ -41,7 +41,7 @@ pub(super) struct Named {
     pub name: BlockHash,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     block: Named,
     /// By tier.
@@ -64,6 +64,17 @@ impl Copies {
     /// Of at most so many engine hashes; copies in `farthest` and nearer tiers count.
     pub(super) fn new(most: usize, farthest: Tier) -> Self {
         Self { ranks: Vec::new(), held: Held { names: Map::default(), farthest }, known: 0, most }
+    }
+
+    /// The same, where copies in `farthest` and nearer tiers count.
+    pub(super) fn within(&self, farthest: Tier) -> Self {
+        let mut held = Held { names: Map::default(), farthest };
+        for known in self.ranks.iter().flat_map(|(_, rank)| rank.values()) {
+            if held.counts(known) {
+                *held.names.entry(known.block.name).or_default() += 1;
+            }
+        }
+        Self { ranks: self.ranks.clone(), held, known: self.known, most: self.most }
     }
 
     /// What the block is called that this rank calls so.

@@ -53,13 +53,15 @@ impl Translator {
     /// A worker of whose cache nothing is known, with room for `most_blocks` blocks. Copies in all tiers of its own count: to fetch one
     /// costs less than to compute it. What is kept elsewhere is as good for any other worker.
     pub fn new(naming: Naming, most_blocks: usize) -> Self {
-        Self::up_to(Tier::Disk, naming, most_blocks)
+        let copies = Copies::new(most_blocks, Tier::Disk);
+        Self { naming, copies, groups: Vec::new(), losses: Losses::default() }
     }
 
-    /// The same, where only copies in `farthest` and in tiers nearer to the accelerator count.
-    pub fn up_to(farthest: Tier, naming: Naming, most_blocks: usize) -> Self {
-        let copies = Copies::new(most_blocks, farthest);
-        Self { naming, copies, groups: Vec::new(), losses: Losses::default() }
+    /// Another that knows the same, where only copies in `farthest` and in tiers nearer to the accelerator count.
+    #[must_use]
+    pub fn within(&self, farthest: Tier) -> Self {
+        let (naming, groups) = (self.naming.clone(), self.groups.clone());
+        Self { naming, copies: self.copies.within(farthest), groups, losses: self.losses }
     }
 
     /// What a data-parallel rank of the engine told, appended to `events` as far as it changes what the worker holds.

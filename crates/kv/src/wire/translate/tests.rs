@@ -127,8 +127,8 @@ fn what_is_kept_elsewhere_only_is_known_but_not_held() {
 
 #[test]
 fn only_copies_that_are_near_enough_count_where_that_is_asked_for() {
-    let (mut device, mut host) =
-        (Translator::up_to(Tier::Device, naming(), 100), Translator::up_to(Tier::Host, naming(), 100));
+    let whole = Translator::new(naming(), 100);
+    let (mut device, mut host) = (whole.within(Tier::Device), whole.within(Tier::Host));
     for engine in [&mut device, &mut host] {
         store("ab").tell(engine, |_| {}, &mut KvEvents::new());
         Store { home: HOST, ..store("a") }.tell(engine, |stored| stored.tokens = &[], &mut KvEvents::new());
@@ -269,8 +269,8 @@ impl Naive {
         }
     }
 
-    fn held(&self) -> BTreeSet<BlockHash> {
-        let own = self.0.iter().filter(|copy| Tier::ALL[copy.2] != Tier::Remote);
+    fn held(&self, farthest: Tier) -> BTreeSet<BlockHash> {
+        let own = self.0.iter().filter(|copy| Tier::ALL[copy.2] <= farthest);
         own.filter_map(|copy| names(root(), &copy.1).last().copied()).collect()
     }
 }
@@ -320,8 +320,33 @@ proptest! {
                 recounted.extend(blocks);
             }
             prop_assert_eq!(&recounted, &mirror);
-            prop_assert_eq!(&mirror, &naive.held(), "after {:?}", operation);
+            prop_assert_eq!(&mirror, &naive.held(Tier::Disk), "after {:?}", operation);
             prop_assert_eq!(engine.blocks().get(), mirror.len());
         }
+    }
+
+    #[test]
+    fn nearer_tiers_taken_apart_at_any_time_hold_what_a_list_of_their_copies_holds(
+        before in prop::collection::vec(operation(), 0..100),
+        after in prop::collection::vec(operation(), 0..100),
+        farthest in 0..3_usize,
+    ) {
+        let farthest = Tier::ALL[farthest];
+        let (mut whole, mut naive) = (Translator::new(naming(), 1_000), Naive::default());
+        for operation in &before {
+            naive.act(operation);
+            act(&mut whole, operation, &mut KvEvents::new());
+        }
+        let mut nearer = whole.within(farthest);
+        for operation in &after {
+            naive.act(operation);
+            act(&mut nearer, operation, &mut KvEvents::new());
+        }
+        let stored = nearer.recount().into_iter().flat_map(|event| match event {
+            KvEvent::Stored { blocks, .. } => blocks,
+            other => panic!("{other:?}"),
+        });
+        prop_assert_eq!(stored.collect::<BTreeSet<_>>(), naive.held(farthest));
+        prop_assert_eq!(nearer.blocks().get(), naive.held(farthest).len());
     }
 }
