@@ -109,18 +109,64 @@ def fleet(name, warmroute, logs):
         yield url
 
 
-def ask(url, messages):
+class Chat:
+    """OpenAI's chats."""
+
+    path = "/v1/chat/completions"
+
+    def body(messages):
+        return {"messages": messages, "max_tokens": 8}
+
+    def read(answer):
+        """The answer's text, and the prompt's tokens and those of them that were cached."""
+        usage = answer["usage"]
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        return answer["choices"][0]["message"]["content"], usage["prompt_tokens"], cached
+
+
+class Messages:
+    """Anthropic's messages."""
+
+    path = "/v1/messages"
+
+    def body(messages):
+        system, *others = messages
+        return {"system": system["content"], "messages": others, "max_tokens": 8}
+
+    def read(answer):
+        usage = answer["usage"]
+        cached = usage.get("cache_read_input_tokens") or 0
+        text = "".join(block.get("text", "") for block in answer["content"])
+        return text, usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0), cached
+
+
+class Responses:
+    """OpenAI's responses."""
+
+    path = "/v1/responses"
+
+    def body(messages):
+        system, *others = messages
+        return {"instructions": system["content"], "input": others, "max_output_tokens": 8, "store": False}
+
+    def read(answer):
+        usage = answer["usage"]
+        said = [part["text"] for item in answer["output"] if item["type"] == "message" for part in item["content"]]
+        return "".join(said), usage["input_tokens"], usage["input_tokens_details"]["cached_tokens"]
+
+
+APIS = {"chat": Chat, "messages": Messages, "responses": Responses}
+
+
+def ask(url, api, messages):
     """The answer's text, and what was predicted and reported of its prompt."""
-    body = {"model": MODEL, "messages": messages, "max_tokens": 8, "temperature": 0}
-    request = urllib.request.Request(url + "/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"})
+    body = {"model": MODEL, "temperature": 0, **api.body(messages)}
+    request = urllib.request.Request(url + api.path, json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=600) as response:
-        answer = json.load(response)
+        text, prompt, cached = api.read(json.load(response))
         header = lambda name: int(response.headers.get(f"x-warmroute-{name}") or 0)  # noqa: E731
         predicted, counted, worker = header("overlap-tokens"), header("prompt-tokens"), response.headers["x-warmroute-worker"]
-    usage = answer["usage"]
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-    told = {"predicted": predicted, "cached": cached, "counted": counted, "prompt": usage["prompt_tokens"], "worker": worker}
-    return answer["choices"][0]["message"]["content"], told
+    return text, {"predicted": predicted, "cached": cached, "counted": counted, "prompt": prompt, "worker": worker}
 
 
 def play(url, flags):
@@ -133,7 +179,7 @@ def play(url, flags):
                 conversation = traffic.next()
             if conversation is None:
                 return
-            text, told = ask(url, conversation.messages)
+            text, told = ask(url, APIS[flags.api], conversation.messages)
             with turn:
                 traffic.answered(conversation, text)
                 done.append(told)
@@ -196,6 +242,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--open", type=int, default=40, help="conversations that are open at any time: more of them need more cache")
     parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--api", choices=APIS, default="chat", help="our worker has chats only")
     parser.add_argument("--json", action="store_true", help="verdicts as JSON lines, with every request")
     flags = parser.parse_args()
     logs = pathlib.Path(tempfile.mkdtemp(prefix="warmroute-engines-"))

@@ -5,9 +5,9 @@
 //! it again and says what is wrong with it. All JSON that `serde_json` reads passes here.
 //! Text is nearly all of a body, and of what is within strings only a quote says anything: strings are passed at the speed of memory.
 
-/// Deepest nesting followed, the body's own level included: values nest as deep as in `serde_json`, and the kinds of the
-/// open brackets fit one `u128`.
-pub(crate) const MAX_DEPTH: u32 = 128;
+/// Deepest nesting followed, the body's own level included. Python's `json`, by which vLLM and SGLang read bodies, gives up before
+/// 1,000 levels.
+pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// What is wrong, and at which byte of the scanned text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,24 +210,21 @@ impl<'a> Cursor<'a> {
 
     /// Past an object or array whose opening bracket is the next byte.
     fn skip_nested(&mut self) -> Result<(), ScanError> {
-        let (mut depth, mut objects) = (0, 0_u128);
+        let mut open_brackets = Brackets::default();
         loop {
             match self.peek() {
                 Some(open @ (b'{' | b'[')) => {
                     // The body itself is one level already.
-                    if depth + 1 >= MAX_DEPTH {
+                    if open_brackets.depth + 1 >= MAX_DEPTH {
                         return self.fail("nested too deeply");
                     }
-                    depth += 1;
-                    objects = (objects << 1) | u128::from(open == b'{');
+                    open_brackets.open(open == b'{');
                 }
                 Some(close @ (b'}' | b']')) => {
-                    if (objects & 1 == 1) != (close == b'}') {
+                    if open_brackets.close() != (close == b'}') {
                         return self.fail("a bracket that closes another kind");
                     }
-                    depth -= 1;
-                    objects >>= 1;
-                    if depth == 0 {
+                    if open_brackets.depth == 0 {
                         self.at += 1;
                         return Ok(());
                     }
@@ -241,6 +238,27 @@ impl<'a> Cursor<'a> {
             }
             self.at += 1;
         }
+    }
+}
+
+/// Which of the brackets that are open begin objects, a bit for each.
+#[derive(Default)]
+struct Brackets {
+    depth: usize,
+    objects: [u64; MAX_DEPTH / 64],
+}
+
+impl Brackets {
+    fn open(&mut self, object: bool) {
+        let word = &mut self.objects[self.depth / 64];
+        *word = *word & !(1 << (self.depth % 64)) | u64::from(object) << (self.depth % 64);
+        self.depth += 1;
+    }
+
+    /// Whether the one that was opened last began an object. There must be one.
+    fn close(&mut self) -> bool {
+        self.depth -= 1;
+        self.objects[self.depth / 64] >> (self.depth % 64) & 1 == 1
     }
 }
 
@@ -289,12 +307,18 @@ mod tests {
     }
 
     #[test]
-    fn nesting_has_the_bound_of_serde_json() {
-        for (depth, fits) in [(127, true), (128, false)] {
-            let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    fn nesting_has_a_bound_beyond_that_of_engines() {
+        for (depth, fits) in [(127, true), (128, true), (MAX_DEPTH - 1, true), (MAX_DEPTH, false)] {
+            // Of each eight brackets the third and the fourth are objects.
+            let object = |level: usize| matches!(level % 8, 2 | 3);
+            let opened: String =
+                (0..depth).map(|level| if object(level) { "{\"a\":" } else { "[" }).collect();
+            let closed: String =
+                (0..depth).rev().map(|level| if object(level) { '}' } else { ']' }).collect();
+            let value = format!("{opened}0{closed}");
             assert_eq!(all(&format!("{{\"a\":{value}}}")).is_ok(), fits, "a value of {depth} levels");
-            let serde = serde_json::from_str::<serde_json::Value>(&value).is_ok();
-            assert_eq!(serde, fits, "serde_json on a value of {depth} levels");
+            let crossed = value.replacen("}]", "]}", 1);
+            assert!(crossed == value || all(&format!("{{\"a\":{crossed}}}")).is_err(), "{depth} levels");
         }
     }
 }

@@ -47,18 +47,18 @@ impl Untokenized {
 }
 
 /// What of a chat request's body is or changes its prompt.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct ChatRequest {
-    messages: Vec<Map<String, Value>>,
-    tools: Option<Vec<Value>>,
-    documents: Option<Value>,
-    add_generation_prompt: Option<bool>,
-    continue_final_message: Option<bool>,
+    pub(crate) messages: Vec<Map<String, Value>>,
+    pub(crate) tools: Option<Vec<Value>>,
+    pub(crate) documents: Option<Value>,
+    pub(crate) add_generation_prompt: Option<bool>,
+    pub(crate) continue_final_message: Option<bool>,
     pub(crate) add_special_tokens: Option<bool>,
-    chat_template: Option<Value>,
-    chat_template_kwargs: Option<Map<String, Value>>,
-    reasoning_effort: Option<Value>,
-    truncate_prompt_tokens: Option<Value>,
+    pub(crate) chat_template: Option<Value>,
+    pub(crate) chat_template_kwargs: Option<Map<String, Value>>,
+    pub(crate) reasoning_effort: Option<Value>,
+    pub(crate) truncate_prompt_tokens: Option<Value>,
 }
 
 impl ChatRequest {
@@ -79,9 +79,12 @@ impl ChatRequest {
         if let Some((_, what)) = changed.into_iter().find(|(set, _)| *set) {
             return Err(Untokenized::Option(what));
         }
-        let mut others = Map::new();
-        others.extend(self.reasoning_effort.map(|effort| ("reasoning_effort".to_owned(), effort)));
-        others.extend(self.chat_template_kwargs.unwrap_or_default());
+        let mut others = self.chat_template_kwargs.unwrap_or_default();
+        if let Some(effort) = self.reasoning_effort.filter(|effort| !effort.is_null()) {
+            // Some templates think only if they are told to, in words of their own.
+            others.entry("enable_thinking").or_insert((effort != "none").into());
+            others.insert("reasoning_effort".to_owned(), effort);
+        }
         let tools = self.tools.map(|tools| tools.into_iter().map(tool).collect());
         Ok(Conversation {
             messages: self.messages.into_iter().map(|sent| message(sent, parts)).collect::<Result<_, _>>()?,
@@ -178,7 +181,7 @@ fn tool(tool: Value) -> Value {
     for key in ["name", "description", "parameters"] {
         ordered.insert(key.to_owned(), function.remove(key).unwrap_or_default());
     }
-    ordered.extend(function);
+    ordered.extend(function.into_iter().filter(|(_, value)| !value.is_null()));
     let mut whole = Map::new();
     whole.insert("type".to_owned(), tool.remove("type").unwrap_or_else(|| "function".into()));
     whole.insert("function".to_owned(), Value::Object(ordered));
@@ -250,11 +253,12 @@ mod tests {
 
     #[test]
     fn template_arguments_are_seen_by_their_names() {
-        let body = json!({"messages": [], "chat_template_kwargs": {"enable_thinking": false}, "reasoning_effort": "low"});
-        let others = conversation(body, false).expect("it is text").others;
-        assert_eq!(
-            others,
-            *json!({"reasoning_effort": "low", "enable_thinking": false}).as_object().expect("it is")
-        );
+        let others = |body: Value| Value::Object(conversation(body, false).expect("it is text").others);
+        let told = json!({"messages": [], "chat_template_kwargs": {"enable_thinking": false}, "reasoning_effort": "low"});
+        assert_eq!(others(told), json!({"reasoning_effort": "low", "enable_thinking": false}));
+        for (effort, thinks) in [("low", true), ("none", false)] {
+            let told = json!({"messages": [], "reasoning_effort": effort});
+            assert_eq!(others(told), json!({"reasoning_effort": effort, "enable_thinking": thinks}));
+        }
     }
 }

@@ -5,6 +5,8 @@ use serde_json::Value;
 use warmroute_kv::TokenId;
 
 use crate::chat::{ChatRequest, Untokenized};
+use crate::messages::MessagesRequest;
+use crate::responses::ResponsesRequest;
 use crate::template::ChatTemplate;
 use crate::text::TextCodec;
 
@@ -77,7 +79,29 @@ impl PromptTokenizer {
     /// # Errors
     /// If the prompt cannot be told from the body.
     pub fn read_chat(&self, body: &[u8]) -> Result<Prompt, Untokenized> {
-        let request: ChatRequest = serde_json::from_slice(body)?;
+        self.rendered(serde_json::from_slice(body)?)
+    }
+
+    /// The same for `/v1/messages`.
+    ///
+    /// # Errors
+    /// If the prompt cannot be told from the body.
+    pub fn read_messages(&self, body: &[u8]) -> Result<Prompt, Untokenized> {
+        let request: MessagesRequest = serde_json::from_slice(body)?;
+        let merged = request.has_system_within() && !self.template.takes_system_within();
+        self.rendered(request.chat(merged)?)
+    }
+
+    /// The same for `/v1/responses`.
+    ///
+    /// # Errors
+    /// If the prompt cannot be told from the body.
+    pub fn read_responses(&self, body: &[u8]) -> Result<Prompt, Untokenized> {
+        let request: ResponsesRequest = serde_json::from_slice(body)?;
+        self.rendered(request.chat()?)
+    }
+
+    fn rendered(&self, request: ChatRequest) -> Result<Prompt, Untokenized> {
         let surrounded = request.add_special_tokens.unwrap_or(false);
         let conversation = request.conversation(self.template.takes_parts())?;
         let rendered = self.template.render_conversation(&conversation)?;

@@ -62,7 +62,7 @@ pub(super) struct Asking<'a> {
 enum InText {
     #[error(transparent)]
     Untokenized(#[from] Untokenized),
-    #[error("prompts of this path are not tokenized")]
+    #[error("workers do not tokenize prompts of this path")]
     Surface,
     #[error("no worker told its tokens")]
     Worker,
@@ -81,11 +81,13 @@ impl InText {
     }
 }
 
-/// The two forms of prompts that are tokenized.
+/// The forms of prompts that are tokenized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Chat,
     Completion,
+    Messages,
+    Responses,
 }
 
 impl Form {
@@ -95,6 +97,8 @@ impl Form {
         Some(match keys {
             PromptKeys::CHAT => Ok(Self::Chat),
             PromptKeys::COMPLETION => Ok(Self::Completion),
+            PromptKeys::MESSAGES => Ok(Self::Messages),
+            PromptKeys::RESPONSES => Ok(Self::Responses),
             _ => Err(InText::Surface),
         })
     }
@@ -103,6 +107,8 @@ impl Form {
         match self {
             Self::Chat => tokenizer.read_chat(body),
             Self::Completion => Prompt::of_completion(body),
+            Self::Messages => tokenizer.read_messages(body),
+            Self::Responses => tokenizer.read_responses(body),
         }
     }
 }
@@ -192,6 +198,7 @@ impl Gateway {
                     return Ok(tokens);
                 }
             }
+            Form::Messages | Form::Responses => return Err(InText::Surface),
         }
         let workers = self.fleet.workers();
         let may = |worker: &Worker| asking.among.as_ref().is_none_or(|among| among.contains(&worker.id));

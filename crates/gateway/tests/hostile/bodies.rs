@@ -27,7 +27,7 @@ async fn odd_json_passes_byte_for_byte() {
     };
     let members: String = (0..100_000).map(|number| format!(r#""k{number}":{number},"#)).collect();
     let cases = [
-        ("a hundred levels", deep(100)),
+        ("a thousand levels", deep(1_000)),
         ("bad UTF-8", content(b"\xff\xfe\x80 \xc3( \xed\xa0\x80")),
         ("lone surrogates", content(br"\ud800 \udfff\ud83d")),
         ("escaped NUL", content(br"\u0000\u0000")),
@@ -51,9 +51,9 @@ async fn odd_json_passes_byte_for_byte() {
 async fn what_is_no_json_is_400_in_openais_shape() {
     let worker = Worker::start().await;
     let gateway = gateway(&worker, |_| {}).await;
-    let (thousand, million) = (deep(1_000), deep(1_000_000));
+    let (levels, million) = (deep(1_100), deep(1_000_000));
     let cases: [(&str, &[u8]); 10] = [
-        ("a thousand levels", &thousand),
+        ("eleven hundred levels", &levels),
         ("a million levels", &million),
         ("nothing", b""),
         ("half of it", br#"{"model":"m","messages":[{"role":"us"#),

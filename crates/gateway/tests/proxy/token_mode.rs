@@ -63,14 +63,42 @@ async fn a_prompt_whose_tokens_cannot_be_told_is_routed_by_its_text_and_counted_
     assert_eq!(complete(&gateway, r#"["a", "b"]"#).await.status, 200);
     let image = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:x"}}]}]}"#;
     assert_eq!(post(gateway.address(), "/v1/chat/completions", image).await.status, 200);
-    let message = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}]}"#;
-    assert_eq!(post(gateway.address(), "/v1/messages", message).await.status, 200);
+    let going_on = r#"{"model":"m","previous_response_id":"resp_1","input":"a"}"#;
+    assert_eq!(post(gateway.address(), "/v1/responses", going_on).await.status, 200);
     assert_eq!(post(gateway.address(), "/v1/embeddings", r#"{"model":"m","input":"a"}"#).await.status, 200);
+    let message = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}]}"#;
     assert_eq!(post(gateway.address(), "/v1/chat/completions", message).await.status, 200);
-    for cause in ["prompts", "media", "surface"] {
+    for cause in ["prompts", "media", "option"] {
         assert_eq!(fallbacks(&gateway, cause).await, 1.0, "{cause}");
     }
     assert_eq!(worker.seen().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_has_the_same_tokens_by_every_api() {
+    let worker = Worker::start(Act::json("{}")).await;
+    let gateway = in_token_mode(&[&worker], TINY).await;
+    let user = format!(r#"{{"role":"user","content":"{WORDS}"}}"#);
+    let system = format!("{WORDS} {WORDS}");
+    let bodies = [
+        (
+            "/v1/chat/completions",
+            format!(r#"{{"model":"m","messages":[{{"role":"system","content":"{system}"}},{user}]}}"#),
+        ),
+        (
+            "/v1/messages",
+            format!(r#"{{"model":"m","max_tokens":1,"system":"{system}","messages":[{user}]}}"#),
+        ),
+        ("/v1/responses", format!(r#"{{"model":"m","instructions":"{system}","input":[{user}]}}"#)),
+    ];
+    for (place, (path, body)) in bodies.into_iter().enumerate() {
+        let answer = post(gateway.address(), path, body).await;
+        let length: u32 = answer.header("x-warmroute-prompt-tokens").parse().unwrap();
+        assert!((48..64).contains(&length), "{length} tokens by {path}");
+        let found = if place == 0 { "0" } else { "48" };
+        assert_eq!(answer.header("x-warmroute-overlap-tokens"), found, "{path}");
+        settled(&gateway).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,6 +109,12 @@ impl ChatTemplate {
         self.takes_parts
     }
 
+    /// Whether it takes system prompts elsewhere than at the beginning.
+    pub fn takes_system_within(&self) -> bool {
+        let turn = |role| ChatTurn { role, content: "x" };
+        self.render(&["system", "user", "system", "user"].map(turn)).is_ok()
+    }
+
     /// The prompt for these turns, ending where the assistant is to speak.
     pub fn render(&self, turns: &[ChatTurn<'_>]) -> Result<String, TemplateError> {
         let messages: Vec<Value> =
