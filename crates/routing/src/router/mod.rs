@@ -265,8 +265,13 @@ impl Router {
             }
             self.fleet.reseated(had_room, at);
         }
+        let tells = booking.tells;
         self.bookings.open(id, booking);
-        self.drain_shadow(at);
+        if tells {
+            self.drain_shadow(at);
+        } else {
+            self.hold(id);
+        }
     }
 
     fn first_token(&mut self, id: BookingId, now: Time) {
@@ -279,6 +284,7 @@ impl Router {
         worker.backlog.remove(id, now);
         worker.learn(self.pace.seconds(work), took);
         self.pace.learn(work, took);
+        self.hold(id);
     }
 
     fn moved(&mut self, id: BookingId, to: WorkerId, now: Time) {
