@@ -1,6 +1,7 @@
 //! What the router is told.
 
 use std::iter::Sum;
+use std::num::NonZeroU32;
 
 use warmroute_kv::{KvEvent, Tokens};
 
@@ -79,6 +80,11 @@ pub enum Event {
         /// Their part of its work, as far as it is known.
         load: Elsewhere,
     },
+    /// So much of the traffic is this gateway's, from now on; all of it, until this is told.
+    Shared {
+        /// Its part.
+        part: Part,
+    },
     /// Somebody else speaks for a worker's cache from now on. What was known of it is forgotten; what is booked on it stays. Nothing
     /// changes if it is who speaks already.
     Told {
@@ -127,6 +133,32 @@ pub struct Elsewhere {
     pub active: Tokens,
     /// The same, with what they share counted for each.
     pub context: Tokens,
+}
+
+/// One gateway of several that share the same workers and number them alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which, from zero.
+    pub which: u32,
+    /// Of how many.
+    pub of: NonZeroU32,
+}
+
+impl Part {
+    /// A gateway that has the workers for itself.
+    pub const ALL: Self = Self { which: 0, of: NonZeroU32::MIN };
+
+    /// Whether this gateway is the first to fill `worker`. Each worker has one such gateway, so that gateways which decide at the same
+    /// time, and cannot know of each other's decisions, decide for different ones.
+    pub fn is_first_at(self, worker: WorkerId) -> bool {
+        worker.0 % self.of == self.which % self.of
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 impl Sum for Elsewhere {

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use warmroute_kv::{BlockHash, Tokens, text_chain};
-//! use warmroute_routing::{Event, Publishes, Request, Router, Settings, Time, Unit, WorkerId, WorkerSpec};
+//! use warmroute_routing::{Event, Part, Publishes, Request, Router, Settings, Time, Unit, WorkerId, WorkerSpec};
 //!
 //! let mut router = Router::new(Settings::default());
 //! for id in 0..3 {
@@ -42,7 +42,7 @@ mod shadow;
 mod time;
 
 pub use chance::Chance;
-pub use event::{Elsewhere, Event, Publishes, Usage, WorkerSpec};
+pub use event::{Elsewhere, Event, Part, Publishes, Usage, WorkerSpec};
 pub use fleet::WorkerView;
 pub use index::{Index, Leading};
 pub use request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Text, Unit, WorkerId};

@@ -1,17 +1,22 @@
 //! What a worker that tells nothing probably holds: a block pool of its size, fed with the router's own decisions.
 //!
 //! The shadow emits the same events into the same index as a worker that tells everything, so nothing behind the index
-//! knows the difference. It is wrong where the worker evicts differently; that costs a hit, never an answer.
+//! knows the difference. What a request that is being answered reads is kept until its end, as the worker must: where such requests
+//! take most of its memory, what nobody uses goes sooner than its age says. The shadow is wrong where the worker evicts differently; that costs a hit, never an answer.
 //!
 //! Its size follows what the worker reports. A worker that found fewer tokens than predicted had evicted what the shadow
 //! still held: it holds less than we think. One that found tokens that the shadow had forgotten holds more. A prediction
 //! counts as evidence only if nothing was being read before it: what is booked and not yet read is predicted, and not
 //! yet there.
 
-use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Tokens};
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, Slot, Tokens};
 
 use crate::booking::Booking;
 use crate::event::Usage;
+use crate::request::{BookingId, NumberHasher};
 
 /// A worker's cache is taken to hold this much until its size is known: 16k blocks of 16 tokens, a small GPU's worth.
 const UNKNOWN_CAPACITY: Tokens = Tokens(1 << 18);
@@ -37,6 +42,8 @@ pub(crate) struct Shadow {
     /// There is memory for no more.
     most: Blocks,
     pool: BlockPool,
+    /// What requests that are being answered keep.
+    held: HashMap<BookingId, Lease, BuildHasherDefault<NumberHasher>>,
 }
 
 /// A prompt as a shadow takes it in.
@@ -61,8 +68,15 @@ impl Shadow {
         let first_belief = capacity.unwrap_or(UNKNOWN_CAPACITY);
         let is_told = capacity.is_some();
         let capacity = first_belief.as_f64();
-        let (most, pool) = (Blocks(u32::MAX), BlockPool::new(Blocks::ZERO));
-        Self { first_belief, is_told, capacity, sized_for: (0.0, 0.0), most, pool }
+        Self {
+            first_belief,
+            is_told,
+            capacity,
+            sized_for: (0.0, 0.0),
+            most: Blocks(u32::MAX),
+            pool: BlockPool::new(Blocks::ZERO),
+            held: HashMap::default(),
+        }
     }
 
     /// From now on it keeps no more than `most` blocks, however many the worker is believed to hold.
@@ -76,13 +90,40 @@ impl Shadow {
 
     /// About the bytes of heap that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.pool.bytes()
+        let held: usize =
+            self.held.values().map(|lease| size_of_val(lease) + lease.len() * size_of::<Slot>()).sum();
+        size_of::<Self>() + self.pool.bytes() + held
     }
 
     /// A request with this prompt was sent to the worker.
     pub(crate) fn sent(&mut self, prompt: Footprint<'_>, events: &mut KvEvents) {
         self.fit(prompt.block_tokens, events);
         self.pool.touch(prompt.root, prompt.blocks, events);
+    }
+
+    /// The worker has read it, and keeps it until the request ends.
+    pub(crate) fn holds(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
+        let mut lease = self.lease(prompt);
+        if lease.len() < prompt.blocks.len() {
+            // It was evicted while it waited, and is there again.
+            self.pool.release(lease);
+            self.sent(prompt, events);
+            lease = self.lease(prompt);
+        }
+        if let Some(earlier) = self.held.insert(id, lease) {
+            self.pool.release(earlier);
+        }
+    }
+
+    /// A request has ended, whichever way: nothing has to be kept for it.
+    pub(crate) fn ended(&mut self, id: BookingId) {
+        if let Some(lease) = self.held.remove(&id) {
+            self.pool.release(lease);
+        }
+    }
+
+    fn lease(&mut self, prompt: Footprint<'_>) -> Lease {
+        self.pool.begin(prompt.root, prompt.blocks.iter().map(|name| (*name, &())))
     }
 
     /// It was answered. The answer's text is unknown to the router, but not the room it takes: tokens after the prompt's
@@ -197,6 +238,40 @@ mod tests {
             "{events:?}"
         );
         assert_eq!(shadow.fill().to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn what_is_being_answered_stays_and_what_is_newer_goes() {
+        let (old, newer, last) = (chain("ab"), chain("xy"), chain("pq"));
+        let held = |shadow: &Shadow, blocks: &[BlockHash]| {
+            shadow.pool.longest_prefix(blocks.iter().map(|name| (*name, &())))
+        };
+        for (ends, left) in [(false, [2, 0, 2]), (true, [0, 2, 2])] {
+            let mut shadow = Shadow::new(Some(Tokens(4 * 16)));
+            let mut events = Vec::new();
+            shadow.sent(prompt(&old), &mut events);
+            shadow.holds(BookingId(1), prompt(&old), &mut events);
+            if ends {
+                shadow.ended(BookingId(1));
+            }
+            for blocks in [&newer, &last] {
+                shadow.sent(prompt(blocks), &mut events);
+            }
+            assert_eq!([&old, &newer, &last].map(|blocks| held(&shadow, blocks)), left, "ended: {ends}");
+            shadow.ended(BookingId(1));
+            assert_eq!(shadow.pool.available(), shadow.pool.capacity(), "nothing is held for ever");
+        }
+    }
+
+    #[test]
+    fn what_was_evicted_while_it_waited_is_there_once_it_was_read() {
+        let mut shadow = Shadow::new(Some(Tokens(2 * 16)));
+        let mut events = Vec::new();
+        shadow.sent(prompt(&chain("ab")), &mut events);
+        shadow.sent(prompt(&chain("xy")), &mut events);
+        shadow.holds(BookingId(1), prompt(&chain("ab")), &mut events);
+        shadow.sent(prompt(&chain("xy")), &mut events);
+        assert_eq!(shadow.pool.longest_prefix(chain("ab").iter().map(|name| (*name, &()))), 2);
     }
 
     #[test]

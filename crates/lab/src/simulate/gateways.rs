@@ -3,9 +3,11 @@
 //! A gateway knows at once what it did itself. What engines tell, and what other gateways have under way, reaches it
 //! after the scenario's lag.
 
+use std::num::NonZeroU32;
+
 use warmroute_kv::{KvEvent, Tokens};
 use warmroute_routing::{
-    Decision, Elsewhere, Event, NoWorker, Publishes, Request, Router, Settings, Text, Time, WorkerId,
+    Decision, Elsewhere, Event, NoWorker, Part, Publishes, Request, Router, Settings, Text, Time, WorkerId,
     WorkerSpec,
 };
 
@@ -32,10 +34,14 @@ impl Gateways {
             View::Exact => Publishes::Events,
             View::Shadow => Publishes::Nothing,
         };
+        let of = NonZeroU32::new(scenario.gateways as u32).unwrap_or(NonZeroU32::MIN);
+        let router = |which: u32| {
+            let mut router = Router::new(settings(scenario.seed ^ (u64::from(which) << 48)));
+            router.observe(Event::Shared { part: Part { which, of } }, Time::ZERO);
+            router
+        };
         Self {
-            routers: (0..scenario.gateways as u64)
-                .map(|gateway| Router::new(settings(scenario.seed ^ (gateway << 48))))
-                .collect(),
+            routers: (0..of.get()).map(router).collect(),
             turn: 0,
             spec: WorkerSpec { capacity: Some(scenario.cache), publishes },
             block,

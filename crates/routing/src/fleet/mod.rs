@@ -154,6 +154,9 @@ impl Worker {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.footing.remove(booking);
         self.backlog.remove(id, now);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.ended(id);
+        }
     }
 }
 

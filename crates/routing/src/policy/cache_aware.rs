@@ -1,7 +1,8 @@
 //! The least cost in seconds: the wait there, what of this prompt is missing there, and what the choice costs everybody else.
 //!
 //! ```text
-//! cost = busy x (wait x before  +  (1 + behind x waiting) x missing x (1 + price x full x churn^2))  +  kappa x in flight  +  crowding
+//! cost = busy x (wait x before  +  (1 + behind x waiting) x missing x (1 + price x full x churn^2))
+//!        +  apart x others x missing  +  kappa x in flight  +  crowding
 //!
 //! busy      1 and, where prompts are reused, `returning` times its requests in flight over the mean of all workers
 //! before    seconds until this worker could tell the first token of a prompt that it holds, by its learned pace
@@ -10,6 +11,7 @@
 //! price     what an evicted token is worth: the share of tokens that are asked for again, times a strength that
 //!           follows what evictions have cost lately
 //! full      share of its cache in use;  churn: what it has read lately over the mean of all workers
+//! others    other gateways that decide too, on workers that one of them is the first to fill
 //! crowding  where requests in flight need most of its memory: the time until what is short has been given back
 //! ```
 //!
@@ -22,6 +24,7 @@
 
 use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy};
 use crate::chance::Chance;
+use crate::event::Part;
 use crate::request::{Reason, Request};
 
 pub(super) const ABOUT: &str = "the least work, counting what each worker's cache saves and what the choice evicts";
@@ -37,6 +40,12 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
         default: 2.0,
         range: (0.0, 100.0),
         about: "how much dearer reading a token becomes with each unread prompt per worker that has to wait",
+    },
+    OptionInfo {
+        name: "apart",
+        default: 5.0,
+        range: (0.0, 100.0),
+        about: "how much dearer reading a token becomes with each other gateway, on workers that another one is the first to fill",
     },
     OptionInfo {
         name: "returning",
@@ -86,6 +95,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
         wait: options.get("wait"),
         behind: options.get("behind"),
+        apart: options.get("apart"),
         returning: options.get("returning"),
         gain: options.get("gain"),
         // Given the wrong way round, the greater one holds.
@@ -100,6 +110,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
 struct CacheAware {
     wait: f64,
     behind: f64,
+    apart: f64,
     returning: f64,
     gain: f64,
     strength: (f64, f64),
@@ -112,6 +123,10 @@ struct CacheAware {
 struct Fleet {
     /// Unread prompts per worker beyond the one that each may be reading.
     waiting: f64,
+    /// Which of several gateways decides.
+    part: Part,
+    /// How much dearer reading is where another one decides.
+    apart: f64,
     /// How much dearer each request in flight on a worker makes its time.
     company: f64,
     /// Mean of what workers have read lately, in tokens.
@@ -133,6 +148,8 @@ impl CacheAware {
         let (count, reused) = (among.count() as f64, self.reuse.share());
         Fleet {
             waiting: (unread / count - 1.0).max(0.0),
+            part: among.part(),
+            apart: self.apart * others(among, in_flight),
             // What is in flight has to come back, and to find what it left: hence the square.
             company: self.returning * reused * reused / (in_flight / count + 1.0),
             recent: recent / count,
@@ -147,10 +164,23 @@ impl CacheAware {
         let evicting = fleet.price * candidate.fill * churn * churn;
         let reading = (1.0 + self.behind * fleet.waiting) * missing * (1.0 + evicting);
         let in_flight = f64::from(candidate.in_flight);
+        let others_first = fleet.apart > 0.0 && !fleet.part.is_first_at(candidate.worker);
+        let apart = if others_first { fleet.apart } else { 0.0 };
         (1.0 + fleet.company * in_flight) * (self.wait * candidate.wait_s + reading)
+            + apart * missing
             + self.kappa * candidate.token_s * in_flight
             + self.crowding * fleet.stay_s * crowded(candidate)
     }
+}
+
+/// How many other gateways decide, by the requests that they have in flight.
+fn others(among: Candidates<'_>, in_flight: f64) -> f64 {
+    let of = among.part().of.get();
+    if of == 1 || in_flight == 0.0 {
+        return 0.0;
+    }
+    // Requests on workers that take no new ones count as this gateway's too.
+    f64::from(of) * (1.0 - among.own() as f64 / in_flight).max(0.0)
 }
 
 /// How far the requests in flight, this one included, go beyond their share of the memory.

@@ -16,6 +16,7 @@ use warmroute_kv::Tokens;
 pub use self::config::{BadPolicy, PolicyConfig};
 pub use self::options::{BadChoice, Chosen, Named, OptionInfo, Options, nearest};
 use crate::chance::Chance;
+use crate::event::Part;
 use crate::request::{Reason, Request, WorkerId};
 use crate::time::Time;
 
@@ -144,6 +145,10 @@ pub struct Occasion {
     pub remembered: Tokens,
     /// Seconds from a request's arrival to its end, as they have been lately.
     pub stay_s: f64,
+    /// Which of several gateways decides.
+    pub part: Part,
+    /// Requests in flight that it has sent.
+    pub own: usize,
 }
 
 /// Workers to choose from, in order of their ids: never empty.
@@ -187,6 +192,16 @@ impl<'a> Candidates<'a> {
     /// Seconds from a request's arrival to its end, as they have been lately: how long it takes until memory is given back.
     pub const fn stay_s(self) -> f64 {
         self.occasion.stay_s
+    }
+
+    /// Which of several gateways decides.
+    pub const fn part(self) -> Part {
+        self.occasion.part
+    }
+
+    /// Requests in flight that this gateway has sent.
+    pub const fn own(self) -> usize {
+        self.occasion.own
     }
 
     /// Leading prompt tokens that somebody sent lately, whether or not a worker still holds them.

@@ -65,6 +65,17 @@ impl Router {
         self.settle(settled);
     }
 
+    /// A worker keeps a prompt that it answers. Where nobody tells when it begins to, it does from the decision on.
+    pub(super) fn hold(&mut self, id: BookingId) {
+        let Some(booking) = self.bookings.get(id) else { return };
+        let at = booking.worker;
+        let shadow = self.fleet.get_mut(at).and_then(|worker| worker.shadow.as_mut());
+        if let Some(shadow) = shadow {
+            shadow.holds(id, booking.footprint(), &mut self.events);
+        }
+        self.drain_shadow(at);
+    }
+
     /// Events that did not come in time will not.
     pub(super) fn give_up(&mut self, now: Time) {
         while let Some(overdue) = self.overtaken.given_up(now) {

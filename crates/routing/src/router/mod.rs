@@ -18,7 +18,7 @@ use self::room::Room;
 use self::survey::Survey;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
-use crate::event::{Elsewhere, Event, Usage};
+use crate::event::{Elsewhere, Event, Part, Usage};
 use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
@@ -51,6 +51,7 @@ pub struct Router {
     /// Chooses for requests of which no cache can hold anything.
     by_load: Box<dyn Policy>,
     chance: Chance,
+    part: Part,
     fleet: Fleet,
     bookings: Bookings,
     index: Index,
@@ -75,6 +76,7 @@ impl Router {
             policy_name: settings.policy.name(),
             by_load: policy::by_load(),
             chance: Chance::new(settings.seed),
+            part: Part::ALL,
             fleet: Fleet::default(),
             bookings: Bookings::default(),
             index: Index::default(),
@@ -139,6 +141,7 @@ impl Router {
             Event::Trusted { worker } => self.fleet.suspect(worker, false),
             Event::Seated { worker, seats } => self.fleet.seat(worker, seats),
             Event::Elsewhere { worker, load } => self.elsewhere(worker, load),
+            Event::Shared { part } => self.part = part,
             Event::Told { worker, publishes } => self.told(worker, publishes),
             Event::Kv { worker, event } => self.tell(worker, &event),
             Event::FirstToken { booking } => self.first_token(booking, now),
@@ -262,8 +265,13 @@ impl Router {
             }
             self.fleet.reseated(had_room, at);
         }
+        let tells = booking.tells;
         self.bookings.open(id, booking);
-        self.drain_shadow(at);
+        if tells {
+            self.drain_shadow(at);
+        } else {
+            self.hold(id);
+        }
     }
 
     fn first_token(&mut self, id: BookingId, now: Time) {
@@ -276,6 +284,7 @@ impl Router {
         worker.backlog.remove(id, now);
         worker.learn(self.pace.seconds(work), took);
         self.pace.learn(work, took);
+        self.hold(id);
     }
 
     fn moved(&mut self, id: BookingId, to: WorkerId, now: Time) {

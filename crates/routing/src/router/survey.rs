@@ -168,7 +168,8 @@ impl Router {
     pub(super) fn occasion_after(&self, request: &Request<'_>, blocks: usize, now: Time) -> Occasion {
         let block = self.scale.block(request);
         let remembered = block.tokens(blocks).min(self.scale.prompt(request));
-        Occasion { now, remembered, stay_s: self.scale.stay_s() }
+        let own = self.bookings.len();
+        Occasion { now, remembered, stay_s: self.scale.stay_s(), part: self.part, own }
     }
 
     /// The share of a worker's cache in use. Blocks it told of are taken to be as large as the request's.

@@ -226,3 +226,40 @@ fn what_a_worker_reads_before_it_comes_to_a_prompt_is_foreseen_to_the_block() {
     let third = router.route(&Request::new(ROOT, &second), Time::ZERO).unwrap();
     assert_eq!(third.overlap, Tokens::ZERO, "nobody is going to read it");
 }
+
+/// One of two gateways before the same four workers. Each has told the other of ten requests under way, evenly spread.
+fn one_of_two(which: u32) -> Router {
+    let mut router = router(4, Publishes::Events);
+    let of = std::num::NonZeroU32::new(2).unwrap();
+    router.observe(Event::Shared { part: Part { which, of } }, Time::ZERO);
+    for worker in (0..4).map(WorkerId) {
+        let load = Elsewhere { in_flight: 10, ..Elsewhere::default() };
+        router.observe(Event::Elsewhere { worker, load }, Time::ZERO);
+    }
+    router
+}
+
+#[test]
+fn gateways_that_decide_at_the_same_time_decide_for_different_workers() {
+    let mut gateways = [0, 1].map(one_of_two);
+    let mut chosen: Vec<u32> = (0..4_u64)
+        .map(|number| {
+            let gateway = &mut gateways[number as usize % 2];
+            gateway.route(&Request::new(ROOT, &blocks(number + 1, 20)), Time::ZERO).unwrap().worker.0
+        })
+        .collect();
+    chosen.sort_unstable();
+    assert_eq!(chosen, [0, 1, 2, 3], "though each saw four workers that were alike");
+}
+
+#[test]
+fn a_prompt_goes_to_its_state_on_another_gateways_worker() {
+    for which in [0, 1] {
+        let mut router = one_of_two(which);
+        let prompt = blocks(1, 40);
+        let event = KvEvent::Stored { parent: ROOT, blocks: prompt[..38].to_vec() };
+        router.observe(Event::Kv { worker: WorkerId(2), event }, Time::ZERO);
+        let decision = router.route(&Request::new(ROOT, &prompt), Time::ZERO).unwrap();
+        assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
+    }
+}
