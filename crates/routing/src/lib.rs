@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use warmroute_kv::{BlockHash, Tokens, text_chain};
-//! use warmroute_routing::{Event, Part, Publishes, Request, Router, Settings, Time, Unit, WorkerId, WorkerSpec};
+//! use warmroute_routing::{Event, Publishes, Request, Router, Settings, Time, Unit, WorkerId, WorkerSpec};
 //!
 //! let mut router = Router::new(Settings::default());
 //! for id in 0..3 {
