@@ -50,11 +50,17 @@ struct Entry<C> {
     pins: u32,
     /// Its place in the order, while it is shared and no lease holds it.
     link: Link,
+    /// The last block that came in behind it. Only a hint: whoever follows it checks what is there now.
+    next: Slot,
     /// What the block is, once it is shared.
     shared: Option<Shared<C>>,
 }
 
 const _: () = assert!(size_of::<Entry<()>>() == 32);
+
+impl<C> Entry<C> {
+    const VACANT: Self = Self { pins: 0, link: LOOSE, next: NONE, shared: None };
+}
 
 #[derive(Clone, Debug)]
 struct Shared<C> {
@@ -246,19 +252,15 @@ impl<C: PartialEq> BlockPool<C> {
         C: 'a,
         'a: 's,
     {
-        let mut parent = NONE;
-        // Blocks that came in together mostly lie side by side, forwards or, where others were evicted for them, backwards.
-        // To compare a name there is cheaper than to search for it.
-        let mut step = 1;
+        let (mut parent, mut next) = (NONE, NONE);
         chain.into_iter().map_while(move |(hash, content)| {
-            let near = Slot(parent.0.wrapping_add(step));
-            let slot = if parent != NONE && self.is_named(near, hash) && self.is(near, content, parent) {
-                near
+            // What came in behind a block is mostly what is asked for behind it, and cheaper to look at than to search for.
+            let slot = if self.is_named(next, hash) && self.is(next, content, parent) {
+                next
             } else {
                 self.find(hash).filter(|slot| self.is(*slot, content, parent))?
             };
-            step = if parent == NONE { step } else { slot.0.wrapping_sub(parent.0) };
-            parent = slot;
+            (parent, next) = (slot, self.entries[slot.index()].next);
             Some(slot)
         })
     }
@@ -276,6 +278,9 @@ impl<C: PartialEq> BlockPool<C> {
     /// Makes a slot the shared block of a name that no other has.
     fn share(&mut self, slot: Slot, block: Shared<C>) {
         self.names.insert(block.hash, slot.0);
+        if block.parent != NONE {
+            self.entries[block.parent.index()].next = slot;
+        }
         self.entries[slot.index()].shared = Some(block);
     }
 
@@ -325,7 +330,7 @@ impl<C: PartialEq> BlockPool<C> {
         }
         debug_assert!(self.entries.len() < self.capacity, "room was made before");
         let slot = Slot(u32::try_from(self.entries.len()).expect("a capacity is counted in u32"));
-        self.entries.push(Entry { pins: 0, link: LOOSE, shared: None });
+        self.entries.push(Entry::VACANT);
         slot
     }
 
@@ -346,7 +351,7 @@ impl<C: PartialEq> BlockPool<C> {
     }
 
     fn vacate(&mut self, slot: Slot) {
-        self.entries[slot.index()] = Entry { pins: 0, link: LOOSE, shared: None };
+        self.entries[slot.index()] = Entry::VACANT;
         self.free.push(slot);
     }
 }

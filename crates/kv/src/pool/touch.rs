@@ -3,8 +3,8 @@
 //! Where nobody computes anything between a lease's beginning and its end, nobody has to be told who holds what: found blocks are taken
 //! out of the order and put back as the newest, and the others come in as if they had been held.
 
-use super::recency::{LOOSE, Recency};
-use super::{BlockPool, Entry, NONE, Shared, Slot};
+use super::recency::Recency;
+use super::{BlockPool, NONE, Shared, Slot};
 use crate::event::{self, KvEvents};
 use crate::hash::BlockHash;
 use crate::names::AHEAD;
@@ -45,9 +45,7 @@ impl BlockPool<()> {
                     return;
                 }
                 let (slot, parent) = (self.allocate(), slots.last().copied().unwrap_or(NONE));
-                let block = Shared { hash: *hash, content: (), parent, generation: self.generation };
-                self.entries[slot.index()] = Entry { pins: 0, link: LOOSE, shared: Some(block) };
-                self.names.insert(*hash, slot.0);
+                self.share(slot, Shared { hash: *hash, content: (), parent, generation: self.generation });
                 slots.push(slot);
             }
         }
