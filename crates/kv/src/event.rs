@@ -24,18 +24,22 @@ pub enum KvEvent {
 /// Events in the order they happened, appended to by whoever changes a cache and drained by the caller.
 pub type KvEvents = Vec<KvEvent>;
 
-/// Tells that `block` came in after `parent`, as part of the last event where it continues it.
-pub(crate) fn stored(events: &mut KvEvents, parent: BlockHash, block: BlockHash) {
+/// Tells that `new` blocks came in after `parent`, as part of the last event where they continue it.
+pub(crate) fn stored(events: &mut KvEvents, parent: BlockHash, new: &[BlockHash]) {
     match events.last_mut() {
-        Some(KvEvent::Stored { blocks, .. }) if blocks.last() == Some(&parent) => blocks.push(block),
-        _ => events.push(KvEvent::Stored { parent, blocks: vec![block] }),
+        _ if new.is_empty() => {}
+        Some(KvEvent::Stored { blocks, .. }) if blocks.last() == Some(&parent) => {
+            blocks.extend_from_slice(new)
+        }
+        _ => events.push(KvEvent::Stored { parent, blocks: new.to_vec() }),
     }
 }
 
-/// Tells that `block` was evicted, as part of the last event where that is a removal too.
-pub(crate) fn removed(events: &mut KvEvents, block: BlockHash) {
+/// Tells that blocks were evicted, as part of the last event where that is a removal too.
+pub(crate) fn removed(events: &mut KvEvents, gone: &[BlockHash]) {
     match events.last_mut() {
-        Some(KvEvent::Removed { blocks }) => blocks.push(block),
-        _ => events.push(KvEvent::Removed { blocks: vec![block] }),
+        _ if gone.is_empty() => {}
+        Some(KvEvent::Removed { blocks }) => blocks.extend_from_slice(gone),
+        _ => events.push(KvEvent::Removed { blocks: gone.to_vec() }),
     }
 }

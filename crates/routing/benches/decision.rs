@@ -22,6 +22,10 @@ use warmroute_routing::{
 
 use shapes::{ROOT, Sequence, Shape};
 
+/// The shipped binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const INDEXED_BLOCKS: u64 = 1_000_000;
 const GROUPS: u64 = 50;
 const BLOCK_TOKENS: u64 = 16;

@@ -9,6 +9,7 @@
 //!
 //! Dropping the future closes the connection to the worker that is being tried.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -217,7 +218,8 @@ impl Gateway {
             body: &outgoing.body,
             fresh,
         };
-        let begin = async {
+        // Waited for where it stands: it is kilobytes of state, which whatever waits for it would move.
+        let begin = pin!(async {
             let response = self.upstream.request(&outbound).await.map_err(|error| match error {
                 UpstreamError::Connect(_) => Failure::Unreachable(error),
                 UpstreamError::Broken(_) | UpstreamError::Malformed(_) => Failure::Broken(error),
@@ -225,7 +227,7 @@ impl Gateway {
             let (head, mut rest) = response.into_parts();
             let first = rest.frame().await.transpose().map_err(Failure::Broken)?;
             Ok(Answer { head, first, rest })
-        };
+        });
         let silenced = worker.silenced();
         let answered = async {
             tokio::select! {

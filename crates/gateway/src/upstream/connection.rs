@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_util::io::poll_read_buf;
 
 use super::head::{self, Ending};
 use super::secure::{self, Secure};
@@ -148,20 +150,15 @@ impl Connection {
                 return secure::poll_read(stream, &mut self.buffer, cx);
             }
         };
-        loop {
-            ready!(stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
-            // Not before there is something to read: thousands of streams may be waiting.
-            self.buffer.reserve(self.room);
-            let room = self.buffer.capacity() - self.buffer.len();
-            match stream.try_read_buf(&mut self.buffer) {
-                Ok(count) => {
-                    self.room = if count == room { (2 * self.room).min(MOST_READ_BYTES) } else { self.room };
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(UpstreamError::Broken(error))),
-            }
-        }
+        ready!(stream.poll_read_ready(cx)).map_err(UpstreamError::Broken)?;
+        // Not before there is something to read: thousands of streams may be waiting.
+        self.buffer.reserve(self.room);
+        let room = self.buffer.capacity() - self.buffer.len();
+        // A read that leaves room is known to be the last for now, which saves the system call that would say so.
+        let read = poll_read_buf(Pin::new(stream), cx, &mut self.buffer);
+        let count = ready!(read).map_err(UpstreamError::Broken)?;
+        self.room = if count == room { (2 * self.room).min(MOST_READ_BYTES) } else { self.room };
+        Poll::Ready(Ok(count))
     }
 
     /// Ready for the next request: what one long answer needed is given back.

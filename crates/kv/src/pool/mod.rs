@@ -16,16 +16,15 @@ mod lease;
 mod recency;
 #[cfg(test)]
 mod tests;
+mod touch;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Place;
-use std::hash::BuildHasherDefault;
 use std::num::NonZeroU32;
 
 pub use self::lease::{Lease, Slot};
-use self::recency::Recency;
+use self::recency::{LOOSE, Link, Recency};
 use crate::event::{self, KvEvent, KvEvents};
-use crate::hash::{AlreadyHashed, BlockHash};
+use crate::hash::BlockHash;
+use crate::names::{AHEAD, NameTable};
 use crate::units::Blocks;
 
 /// A bounded cache of blocks. `C` is what a block's state was computed from (the worker: its tokens); two blocks are
@@ -34,7 +33,7 @@ use crate::units::Blocks;
 pub struct BlockPool<C = ()> {
     capacity: usize,
     /// Where each shared block of the current generation is.
-    index: HashMap<BlockHash, Slot, BuildHasherDefault<AlreadyHashed>>,
+    names: NameTable,
     /// What each slot that was ever used holds; grows up to the capacity and no further.
     entries: Vec<Entry<C>>,
     free: Vec<Slot>,
@@ -44,12 +43,23 @@ pub struct BlockPool<C = ()> {
     generation: Generation,
 }
 
+/// All that is known of a slot, in half a cache line where contents take no room: most of what is done to a block is a miss on it.
 #[derive(Clone, Debug)]
 struct Entry<C> {
     /// Leases that hold this slot.
     pins: u32,
+    /// Its place in the order, while it is shared and no lease holds it.
+    link: Link,
+    /// The last block that came in behind it. Only a hint: whoever follows it checks what is there now.
+    next: Slot,
     /// What the block is, once it is shared.
     shared: Option<Shared<C>>,
+}
+
+const _: () = assert!(size_of::<Entry<()>>() == 32);
+
+impl<C> Entry<C> {
+    const VACANT: Self = Self { pins: 0, link: LOOSE, next: NONE, shared: None };
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +94,7 @@ impl<C: PartialEq> BlockPool<C> {
     pub fn new(capacity: Blocks) -> Self {
         Self {
             capacity: capacity.get(),
-            index: HashMap::default(),
+            names: NameTable::default(),
             entries: Vec::new(),
             free: Vec::new(),
             idle: Recency::default(),
@@ -99,15 +109,13 @@ impl<C: PartialEq> BlockPool<C> {
 
     /// Shared blocks that a new request could find.
     pub fn resident(&self) -> Blocks {
-        Blocks::of(self.index.len())
+        Blocks::of(self.names.len())
     }
 
     /// About the bytes of heap in use, as asked of the allocator; contents that own memory count with their own size only.
     pub fn bytes(&self) -> usize {
-        // Seven eighths of a table's places can be taken, and each has a byte beside it.
-        let names = self.index.capacity() * (size_of::<(BlockHash, Slot)>() + 1) * 8 / 7;
         let entries = self.entries.capacity() * size_of::<Entry<C>>();
-        names + entries + self.free.capacity() * size_of::<Slot>() + self.idle.bytes()
+        self.names.bytes() + entries + self.free.capacity() * size_of::<Slot>()
     }
 
     /// Blocks that leases could still get: free ones and those that may be evicted.
@@ -117,7 +125,7 @@ impl<C: PartialEq> BlockPool<C> {
 
     /// What the shared block of this name was computed from, if there is one.
     pub fn content(&self, block: BlockHash) -> Option<&C> {
-        self.shared(*self.index.get(&block)?).map(|shared| &shared.content)
+        self.shared(self.find(block)?).map(|shared| &shared.content)
     }
 
     /// How many leading blocks of `chain` are here. Changes nothing, not even recency.
@@ -150,8 +158,10 @@ impl<C: PartialEq> BlockPool<C> {
         if blocks > available.get() {
             return Err(PoolFull { wanted: Blocks::of(blocks), available });
         }
+        self.make_room(blocks, events);
         for _ in 0..blocks {
-            let slot = self.allocate(events);
+            let slot = self.allocate();
+            self.entries[slot.index()].pins = 1;
             lease.slots.push(slot);
         }
         Ok(())
@@ -173,22 +183,17 @@ impl<C: PartialEq> BlockPool<C> {
             return own;
         }
         let parent = place.checked_sub(1).map_or(NONE, |before| lease.slots[before]);
-        match self.index.entry(hash) {
-            Place::Vacant(vacant) => {
-                vacant.insert(own);
-                let generation = self.generation;
-                self.entries[own.index()].shared = Some(Shared { hash, content, parent, generation });
-                event::stored(events, lease.last, hash);
+        match self.find(hash) {
+            None => {
+                self.share(own, Shared { hash, content, parent, generation: self.generation });
+                event::stored(events, lease.last, &[hash]);
             }
-            Place::Occupied(found) => {
-                let slot = *found.get();
-                if !self.is(slot, &content, parent) {
-                    return own;
-                }
+            Some(slot) if self.is(slot, &content, parent) => {
                 self.pin(slot);
                 self.unpin(own);
                 lease.slots[place] = slot;
             }
+            Some(_) => return own,
         }
         lease.shared += 1;
         lease.last = hash;
@@ -220,9 +225,9 @@ impl<C: PartialEq> BlockPool<C> {
     pub fn clear(&mut self, events: &mut KvEvents) {
         // After four billion clears a lease of the first generation would have to be still there to notice.
         self.generation = self.generation.checked_add(1).unwrap_or(Generation::MIN);
-        self.index.clear();
+        self.names = NameTable::default();
         while let Some(oldest) = self.idle.oldest() {
-            self.idle.remove(oldest);
+            self.idle.remove(&mut self.entries, oldest);
             self.vacate(Slot(oldest));
         }
         events.push(KvEvent::Cleared);
@@ -232,7 +237,7 @@ impl<C: PartialEq> BlockPool<C> {
     /// asked for. Only for pools that keep accounts: slots may lie beyond a bound that was lowered.
     pub fn resize(&mut self, capacity: Blocks, events: &mut KvEvents) {
         self.capacity = capacity.get();
-        while self.used() > self.capacity && self.evict(events) {}
+        self.make_room(0, events);
     }
 
     fn used(&self) -> usize {
@@ -247,19 +252,15 @@ impl<C: PartialEq> BlockPool<C> {
         C: 'a,
         'a: 's,
     {
-        let mut parent = NONE;
-        // Blocks that came in together mostly lie side by side, forwards or, where others were evicted for them, backwards.
-        // To compare a name there is cheaper than to search for it.
-        let mut step = 1;
+        let (mut parent, mut next) = (NONE, NONE);
         chain.into_iter().map_while(move |(hash, content)| {
-            let near = Slot(parent.0.wrapping_add(step));
-            let slot = if parent != NONE && self.is_named(near, hash) && self.is(near, content, parent) {
-                near
+            // What came in behind a block is mostly what is asked for behind it, and cheaper to look at than to search for.
+            let slot = if self.is_named(next, hash) && self.is(next, content, parent) {
+                next
             } else {
-                self.index.get(&hash).copied().filter(|slot| self.is(*slot, content, parent))?
+                self.find(hash).filter(|slot| self.is(*slot, content, parent))?
             };
-            step = if parent == NONE { step } else { slot.0.wrapping_sub(parent.0) };
-            parent = slot;
+            (parent, next) = (slot, self.entries[slot.index()].next);
             Some(slot)
         })
     }
@@ -268,7 +269,22 @@ impl<C: PartialEq> BlockPool<C> {
         self.entries[slot.index()].shared.as_ref()
     }
 
-    /// Whether this, which may be no slot at all, is where the index has `hash`.
+    /// Where the shared block of this name is.
+    fn find(&self, hash: BlockHash) -> Option<Slot> {
+        let named = |slot: &Slot| self.shared(*slot).is_some_and(|block| block.hash == hash);
+        self.names.candidates(hash).map(Slot).find(named)
+    }
+
+    /// Makes a slot the shared block of a name that no other has.
+    fn share(&mut self, slot: Slot, block: Shared<C>) {
+        self.names.insert(block.hash, slot.0);
+        if block.parent != NONE {
+            self.entries[block.parent.index()].next = slot;
+        }
+        self.entries[slot.index()].shared = Some(block);
+    }
+
+    /// Whether this, which may be no slot at all, is where `hash` is to be found.
     fn is_named(&self, slot: Slot, hash: BlockHash) -> bool {
         let block = self.entries.get(slot.index()).and_then(|entry| entry.shared.as_ref());
         block.is_some_and(|block| block.hash == hash && block.generation == self.generation)
@@ -279,11 +295,10 @@ impl<C: PartialEq> BlockPool<C> {
     }
 
     fn pin(&mut self, slot: Slot) {
-        let entry = &mut self.entries[slot.index()];
-        if entry.pins == 0 {
-            self.idle.remove(slot.0);
+        if self.entries[slot.index()].pins == 0 {
+            self.idle.remove(&mut self.entries, slot.0);
         }
-        entry.pins += 1;
+        self.entries[slot.index()].pins += 1;
     }
 
     fn unpin(&mut self, slot: Slot) {
@@ -293,64 +308,62 @@ impl<C: PartialEq> BlockPool<C> {
             return;
         }
         match &entry.shared {
-            Some(block) if block.generation == self.generation => self.idle.push_newest(slot.0),
+            Some(block) if block.generation == self.generation => {
+                self.idle.push_newest(&mut self.entries, slot.0)
+            }
             _ => self.vacate(slot),
         }
     }
 
-    /// A slot with one pin and nothing in it. The caller has made sure that there is one.
-    fn allocate(&mut self, events: &mut KvEvents) -> Slot {
-        while self.used() >= self.capacity && self.evict(events) {}
+    /// Evicts what it takes to have room for `blocks` more, as far as leases allow.
+    fn make_room(&mut self, blocks: usize, events: &mut KvEvents) {
+        let over = (self.used() + blocks).saturating_sub(self.capacity);
+        if over > 0 {
+            self.evict(over, events);
+        }
+    }
+
+    /// A slot with nothing in it. The caller has made room.
+    fn allocate(&mut self) -> Slot {
         if let Some(slot) = self.free.pop() {
-            self.entries[slot.index()].pins = 1;
             return slot;
         }
-        debug_assert!(self.entries.len() < self.capacity, "room was checked before");
+        debug_assert!(self.entries.len() < self.capacity, "room was made before");
         let slot = Slot(u32::try_from(self.entries.len()).expect("a capacity is counted in u32"));
-        self.entries.push(Entry { pins: 1, shared: None });
+        self.entries.push(Entry::VACANT);
         slot
     }
 
-    /// Drops the least recently used leaf; false if every block is held.
-    fn evict(&mut self, events: &mut KvEvents) -> bool {
-        let Some(oldest) = self.idle.oldest() else { return false };
-        self.idle.remove(oldest);
-        let hash = self.shared(Slot(oldest)).expect("only shared blocks are idle").hash;
-        self.index.remove(&hash);
-        self.vacate(Slot(oldest));
-        event::removed(events, hash);
-        true
+    /// Drops so many least recently used leaves, or all that no lease holds.
+    fn evict(&mut self, count: usize, events: &mut KvEvents) {
+        let mut gone = Vec::with_capacity(count.min(self.idle.len()));
+        while let Some(oldest) = self.idle.oldest().filter(|_| gone.len() < count) {
+            self.idle.remove(&mut self.entries, oldest);
+            gone.push(self.shared(Slot(oldest)).expect("only shared blocks are idle").hash);
+            self.vacate(Slot(oldest));
+        }
+        let slots = &self.free[self.free.len() - gone.len()..];
+        for (names, slots) in gone.chunks(AHEAD).zip(slots.chunks(AHEAD)) {
+            self.names.look_ahead(names);
+            names.iter().zip(slots).for_each(|(name, slot)| self.names.remove(*name, slot.0));
+        }
+        event::removed(events, &gone);
     }
 
     fn vacate(&mut self, slot: Slot) {
-        self.entries[slot.index()] = Entry { pins: 0, shared: None };
+        self.entries[slot.index()] = Entry::VACANT;
         self.free.push(slot);
     }
 }
 
-impl BlockPool<()> {
-    /// What a worker's cache does when a request with this prompt comes and goes: the blocks found are used again, the
-    /// others come in at the cost of the oldest. Returns how many leading blocks were found.
-    ///
-    /// A prompt larger than the pool leaves only as much of its beginning as there is room for.
-    pub fn touch(&mut self, root: BlockHash, chain: &[BlockHash], events: &mut KvEvents) -> usize {
-        let mut slots = Vec::with_capacity(chain.len());
-        slots.extend(self.walk(chain.iter().map(|hash| (*hash, &()))));
-        let found = slots.len();
-        // A lease, but for its found blocks: those that nobody else holds are not pinned one by one but taken as they stand,
-        // so that they are not evicted meanwhile, and put back as the newest.
-        let idle = slots.iter().filter(|slot| self.entries[slot.index()].pins == 0);
-        let sections = self.idle.sections(idle.map(|slot| slot.0));
-        sections.iter().for_each(|section| self.idle.cut(*section));
-        let (missing, last) = (&chain[found..], found.checked_sub(1).map_or(root, |last| chain[last]));
-        let mut lease = Lease::new(slots, root, last, self.generation);
-        let room = missing.len().min(self.available().get());
-        self.grow(&mut lease, room, events).expect("no more was asked for than is available");
-        for hash in &missing[..room] {
-            self.seal(&mut lease, *hash, (), events);
-        }
-        lease.slots.drain(found..).rev().for_each(|slot| self.unpin(slot));
-        sections.into_iter().rev().for_each(|section| self.idle.append(section));
-        found
+impl<C> AsRef<Link> for Entry<C> {
+    fn as_ref(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl<C> AsMut<Link> for Entry<C> {
+    fn as_mut(&mut self) -> &mut Link {
+        &mut self.link
     }
 }

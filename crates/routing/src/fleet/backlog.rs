@@ -34,24 +34,39 @@ pub(crate) struct Unread {
 }
 
 /// The prompt in front and what is behind it: all that has to be known of most backlogs to say what is left of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Front {
-    /// When the worker began with it; nothing is left of a backlog that is empty.
-    since: Option<Time>,
+    /// When the worker began with it.
+    since: Time,
     takes_s: f64,
     tells: bool,
     /// Tokens behind it.
     behind: f64,
 }
 
+/// What is left to read of a backlog: of the prompt in front, and behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) front_s: f64,
+    pub(crate) tokens: f64,
+}
+
 impl Front {
-    /// What is left of the backlog by now, as the number of tokens that take as long at `token_s` seconds each; nothing, if the
-    /// prompts behind must be asked as well.
-    pub(crate) fn remaining(&self, now: Time, token_s: f64) -> Option<f64> {
-        // Most workers have nothing to read: they need not be asked what the clock says of it.
-        let Some(since) = self.since else { return Some(0.0) };
-        let left_s = self.takes_s - now.since(since).as_secs_f64();
-        (left_s > 0.0 || self.tells).then(|| left_s.max(0.0) / token_s + self.behind)
+    /// Where there is nothing to read, which takes no time and was begun long ago.
+    const NOTHING: Self = Self { since: Time::ZERO, takes_s: 0.0, tells: true, behind: 0.0 };
+
+    /// What is left of the backlog by now; nothing, if the prompts behind must be asked as well.
+    pub(crate) fn left(&self, now: Time) -> Option<Left> {
+        let left_s = self.takes_s - now.seconds_since(self.since);
+        // Who has something to read is chance, so there is no branch on it: one guessed wrongly costs more than all of this.
+        (self.tells | (left_s > 0.0)).then(|| Left { front_s: left_s.max(0.0), tokens: self.behind })
+    }
+}
+
+impl Left {
+    /// It as the number of tokens that take as long at `token_s` seconds each.
+    pub(crate) fn in_tokens(self, token_s: f64) -> f64 {
+        self.front_s / token_s + self.tokens
     }
 }
 
@@ -91,26 +106,26 @@ impl Backlog {
         self.total
     }
 
-    /// The prompt in front, if there is any.
+    /// The prompt in front.
     pub(crate) fn front(&self) -> Front {
-        let Some(first) = self.entries.front() else { return Front::default() };
+        let Some(first) = self.entries.front() else { return Front::NOTHING };
         let behind = (self.total - first.uncached).as_f64();
-        Front { since: Some(self.since), takes_s: first.takes_s, tells: first.tells, behind }
+        Front { since: self.since, takes_s: first.takes_s, tells: first.tells, behind }
     }
 
-    /// What is left of it by now, as the number of tokens that take as long at `token_s` seconds each.
-    pub(crate) fn remaining(&self, now: Time, token_s: f64) -> f64 {
-        let mut since_s = now.since(self.since).as_secs_f64();
+    /// What is left of it by now.
+    pub(crate) fn left(&self, now: Time) -> Left {
+        let mut since_s = now.seconds_since(self.since);
         let mut behind = self.total;
         for entry in &self.entries {
             behind -= entry.uncached;
             let left_s = entry.takes_s - since_s;
             if left_s > 0.0 || entry.tells {
-                return left_s.max(0.0) / token_s + behind.as_f64();
+                return Left { front_s: left_s.max(0.0), tokens: behind.as_f64() };
             }
             since_s -= entry.takes_s;
         }
-        0.0
+        Left::default()
     }
 }
 
@@ -132,7 +147,7 @@ mod tests {
     }
 
     fn remaining(backlog: &Backlog, at_ms: u64) -> f64 {
-        backlog.remaining(Time::from_millis(at_ms), TOKEN_S).round()
+        backlog.left(Time::from_millis(at_ms)).in_tokens(TOKEN_S).round()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use warmroute_kv::Tokens;
 
-pub(crate) use self::backlog::{Backlog, Front, Unread};
+pub(crate) use self::backlog::{Backlog, Front, Left, Unread};
 pub(crate) use self::changes::Changes;
 pub(crate) use self::decay::Decay;
 pub(crate) use self::footing::Footing;
@@ -118,8 +118,14 @@ impl Worker {
     /// What a new request's first token would wait for, its own prompt not counted.
     pub(crate) fn ahead(&self, pace: &Pace, now: Time) -> Work {
         let ahead = self.ahead_of_unread();
-        let own = self.backlog.remaining(now, pace.token_s() * self.slower);
+        let own = self.backlog.left(now).in_tokens(pace.token_s() * self.slower);
         Work { tokens: own + ahead.tokens, ..ahead }
+    }
+
+    /// Seconds until the first token of a prompt that this worker holds: what `left` of its unread prompts takes, and all else ahead.
+    pub(crate) fn wait_s(pace: &Pace, slower: f64, (left, ahead): (Left, Work)) -> f64 {
+        // The prompt in front is known in seconds of this very worker.
+        left.front_s + slower * pace.seconds(Work { tokens: left.tokens + ahead.tokens, ..ahead })
     }
 
     /// What of it does not depend on the clock: all but this gateway's own unread prompts.

@@ -23,6 +23,8 @@ const TRUST: f64 = 0.1;
 const TRUST_OWN: f64 = 8.0;
 /// Whatever is measured, a worker is not taken for more than so many times as fast or slow as the fleet.
 const FARTHEST: f64 = 16.0;
+/// Nothing is read faster than this, in seconds per prompt token.
+const LEAST_TOKEN_S: f64 = 1e-12;
 /// Tokens of prompt, and of context, in one unit of the fit: keeps its sums of like size.
 const UNITS: [f64; 3] = [1.0, 1e3, 1e5];
 
@@ -51,7 +53,7 @@ impl Default for Pace {
         // A guess has been "seen" for each feature by itself, which also keeps the sums invertible.
         let weight = TRUST / (GRAIN_S * GRAIN_S);
         let products = [[weight, 0.0, 0.0], [0.0, weight, 0.0], [0.0, 0.0, weight]];
-        Self { products, times: [0.0, weight * guess, 0.0], fit: [0.0, guess, 0.0] }
+        Self { products, times: [0.0, weight * guess, 0.0], fit: [0.0, FIRST_GUESS_S, 0.0] }
     }
 }
 
@@ -72,12 +74,12 @@ impl Pace {
 
     /// Seconds for each prompt token.
     pub(crate) fn token_s(&self) -> f64 {
-        self.fit[1] / UNITS[1]
+        self.fit[1]
     }
 
     /// Seconds until the first token.
     pub(crate) fn seconds(&self, work: Work) -> f64 {
-        self.fit.iter().zip(features(work)).map(|(fit, feature)| fit * feature).sum()
+        self.fit[0] + self.fit[1] * work.tokens + self.fit[2] * work.context
     }
 
     /// Finds the plane. Nothing takes less than no time: a feature that seems to is left out, context first.
@@ -91,12 +93,14 @@ impl Pace {
                 products[gone][gone] = 1.0;
                 times[gone] = 0.0;
             }
-            self.fit = solve(products, times);
+            let fit = solve(products, times);
+            // Divided here, once for all that is asked before the next first token.
+            self.fit = [0, 1, 2].map(|feature| fit[feature] / UNITS[feature]);
             if self.fit.iter().all(|part| *part >= 0.0) {
                 break;
             }
         }
-        self.fit[1] = self.fit[1].max(1e-9);
+        self.fit[1] = self.fit[1].max(LEAST_TOKEN_S);
     }
 }
 

@@ -13,8 +13,7 @@ use std::ops::Range;
 use warmroute_kv::BlockHash;
 
 use super::holders::Holders;
-use super::run::{Run, RunId, Runs};
-use super::table::Table;
+use super::run::{Run, RunId, Runs, Table};
 use super::workers::Slot;
 
 /// Longer sequences are several runs, so that no single event moves more than half of this beside its own blocks.
@@ -30,7 +29,7 @@ pub(super) struct Coverage {
 impl Coverage {
     /// The run that has `block`, and where.
     pub(super) fn find(&self, block: BlockHash) -> Option<(RunId, usize)> {
-        self.table.candidates(block).find_map(|id| Some((id, self.runs[id].position(block)?)))
+        self.table.candidates(block).map(RunId).find_map(|id| Some((id, self.runs[id].position(block)?)))
     }
 
     /// Adds the first of `blocks`, which nobody holds, for one holder, and those behind it up to the first that somebody
@@ -41,7 +40,7 @@ impl Coverage {
         let extended = before.filter(|id| self.runs[*id].holders == holders && self.room(*id) > 0);
         let Some(id) = extended else {
             let most = &blocks[..blocks.len().min(RUN_BLOCKS_MAX)];
-            let count = self.table.insert_new(most, self.runs.vacant());
+            let count = self.table.insert_new(most, self.runs.vacant().0);
             let id = self.runs.add(Run::new(parent, &blocks[..count], holders));
             if let Some(before) = before.filter(|before| self.next_of(*before).is_none()) {
                 self.point(before, id);
@@ -50,7 +49,7 @@ impl Coverage {
             return count;
         };
         let most = &blocks[..blocks.len().min(self.room(id))];
-        let count = self.table.insert_new(most, id);
+        let count = self.table.insert_new(most, id.0);
         self.runs.edit(id, |run| run.blocks.append(&blocks[..count]));
         self.settle_behind(id);
         count
@@ -81,7 +80,7 @@ impl Coverage {
     }
 
     fn ending_with(&self, block: BlockHash) -> Option<RunId> {
-        self.table.candidates(block).find(|id| self.runs[*id].blocks.last() == Some(block))
+        self.table.candidates(block).map(RunId).find(|id| self.runs[*id].blocks.last() == Some(block))
     }
 
     /// The run that another one continues.
@@ -125,7 +124,7 @@ impl Coverage {
     /// Moves the first `count` blocks of a run, not all, to the end of the run before it.
     fn move_back(&mut self, id: RunId, count: usize, before: RunId) {
         let moved = self.runs.edit_head(id, |run| run.drain_front(count));
-        self.table.refile(&moved, id, before);
+        self.table.refile(&moved, id.0, before.0);
         self.runs.edit(before, |run| {
             run.blocks.append(&moved);
             run.next = id;
@@ -135,7 +134,7 @@ impl Coverage {
     /// Moves the last `count` blocks of a run, not all, to the front of the run that continues it.
     fn move_on(&mut self, id: RunId, count: usize, next: RunId) {
         let moved = self.runs.edit(id, |run| run.drain_back(count));
-        self.table.refile(&moved, id, next);
+        self.table.refile(&moved, id.0, next.0);
         let parent = self.runs[id].blocks.last().expect("not all blocks are moved");
         self.runs.edit_head(next, |run| {
             run.blocks.prepend(&moved);
@@ -163,7 +162,7 @@ impl Coverage {
         if at <= len - at {
             let before = self.before(id);
             let moved = self.runs.edit_head(id, |run| run.drain_front(at));
-            self.table.refile(&moved, id, new);
+            self.table.refile(&moved, id.0, new.0);
             self.runs.add(Run { next: id, ..Run::new(parent, &moved, holders) });
             if let Some(before) = before.filter(|before| [id, new].contains(&self.runs[*before].next)) {
                 self.point(before, if self.runs[before].next == id { new } else { RunId::NONE });
@@ -171,7 +170,7 @@ impl Coverage {
             return (new, id);
         }
         let moved = self.runs.edit(id, |run| run.drain_back(len - at));
-        self.table.refile(&moved, id, new);
+        self.table.refile(&moved, id.0, new.0);
         let parent = self.runs[id].blocks.last().expect("the front of a split is not empty");
         self.runs.add(Run { next, ..Run::new(parent, &moved, holders) });
         self.point(id, new);
@@ -183,7 +182,7 @@ impl Coverage {
         let inside = part.start > 0 && part.end < self.runs[id].len();
         let id = if inside { self.split(id, part.end).0 } else { id };
         let len = self.runs[id].len();
-        self.table.remove(&self.runs[id].blocks.as_slice()[part.clone()], id);
+        self.table.remove_all(&self.runs[id].blocks.as_slice()[part.clone()], id.0);
         if part.len() == len {
             self.runs.remove(id);
         } else if part.start == 0 {
@@ -219,7 +218,7 @@ impl Coverage {
         }
         if self.runs[back].len() <= self.runs[front].len() {
             let moved = self.runs.remove(back);
-            self.table.refile(moved.blocks.as_slice(), back, front);
+            self.table.refile(moved.blocks.as_slice(), back.0, front.0);
             self.runs.edit(front, |run| {
                 run.blocks.append(moved.blocks.as_slice());
                 run.next = moved.next;
@@ -228,7 +227,7 @@ impl Coverage {
         }
         let before = self.before(front);
         let moved = self.runs.remove(front);
-        self.table.refile(moved.blocks.as_slice(), front, back);
+        self.table.refile(moved.blocks.as_slice(), front.0, back.0);
         self.runs.edit_head(back, |run| {
             run.blocks.prepend(moved.blocks.as_slice());
             run.parent = moved.parent;

@@ -113,6 +113,11 @@ pub(super) fn slots(index: usize, mut bits: u64) -> impl Iterator<Item = Slot> {
     })
 }
 
+/// Whether the set of these words has `slot`.
+pub(super) fn has(words: &[u64], slot: Slot) -> bool {
+    words.get(slot.0 as usize / 64).is_some_and(|word| word & bit(slot) != 0)
+}
+
 fn bit(slot: Slot) -> u64 {
     1 << (slot.0 % 64)
 }

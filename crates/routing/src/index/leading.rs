@@ -1,12 +1,12 @@
 //! The answer to a lookup: how many leading blocks of a prompt each worker holds.
 //!
 //! Workers drop out of the race in groups, wherever the holders change on the way down the prompt. The groups are kept
-//! as sets, so that a lookup costs a few words per change; depths by worker are filled in once, at the end. All memory
-//! is reused by the next lookup.
+//! as sets, so that a lookup costs a few words per change, and whoever makes something of a depth does so once for all of a
+//! group. All memory is reused by the next lookup.
 
 use std::sync::Arc;
 
-use super::holders::{Holders, slots};
+use super::holders::{Holders, has, slots};
 use super::workers::{Slot, Workers};
 use crate::request::WorkerId;
 
@@ -22,19 +22,24 @@ pub struct Leading {
     groups: Vec<u32>,
     /// Who dropped out: as many words per group as `racing` has.
     dropped: Vec<u64>,
-    /// By slot.
-    depths: Vec<u32>,
 }
 
 impl Leading {
     /// How many leading blocks `worker` holds.
     pub fn depth_of(&self, worker: WorkerId) -> usize {
-        self.workers.slot(worker).map_or(0, |slot| self.depth_in(slot))
+        let Some(slot) = self.workers.slot(worker) else { return 0 };
+        let mut held = self.groups().filter(|(_, words)| has(words, slot));
+        held.next().map_or(0, |(depth, _)| depth as usize)
     }
 
-    /// How many leading blocks the worker in this slot holds, which it has had since before the lookup.
-    pub(crate) fn depth_in(&self, slot: Slot) -> usize {
-        self.depths[slot.0 as usize] as usize
+    /// Slots at the time of the lookup.
+    pub(crate) fn slots(&self) -> usize {
+        self.workers.slots()
+    }
+
+    /// Each depth that somebody has, ascending, and who.
+    pub(crate) fn depths(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = Slot>)> {
+        self.groups().map(|(depth, words)| (depth as usize, slots_of(words)))
     }
 
     /// The largest depth of all.
@@ -56,8 +61,6 @@ impl Leading {
         }
         self.groups.clear();
         self.dropped.clear();
-        self.depths.clear();
-        self.depths.resize(workers.slots(), 0);
         self.racing.clear();
         self.racing.resize(workers.slots().div_ceil(64), u64::MAX);
     }
@@ -86,15 +89,6 @@ impl Leading {
         if depth > 0 && self.racing.iter().any(|word| *word != 0) {
             self.groups.push(depth as u32);
             self.dropped.extend_from_slice(&self.racing);
-        }
-        let words = self.dropped.chunks_exact(self.racing.len().max(1));
-        for (depth, slot) in self
-            .groups
-            .iter()
-            .zip(words)
-            .flat_map(|(depth, words)| slots_of(words).map(move |slot| (*depth, slot)))
-        {
-            self.depths[slot.0 as usize] = depth;
         }
     }
 

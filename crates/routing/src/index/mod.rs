@@ -8,7 +8,7 @@
 //! What is relied on: a block's name determines its whole prefix, up to a collision of 64 bits. Events that contradict
 //! this may cost hits or claim hits that are none, for the blocks concerned; nothing else.
 //!
-//! Memory: 8 bytes a block at a load between three and eight tenths in the [table], 8 in its run, and about 80 a
+//! Memory: 8 bytes a block at a load between three and eight tenths in the [table](warmroute_kv::NameTable), 8 in its run, and about 80 a
 //! run. Whoever else holds the block costs nothing more.
 
 mod coverage;
@@ -16,7 +16,6 @@ mod holders;
 mod leading;
 mod run;
 mod sequence;
-mod table;
 mod workers;
 
 #[cfg(test)]

@@ -37,8 +37,11 @@ impl Index {
             blocks += run.len();
         }
         assert_eq!(table.len(), blocks, "the table counts its blocks");
-        assert_eq!(table.runs().count(), blocks, "the table has blocks that no run has");
-        assert!(table.runs().all(|run| runs.get(run).is_some()), "the table names a run that is not there");
+        assert_eq!(table.numbers().count(), blocks, "the table has blocks that no run has");
+        assert!(
+            table.numbers().all(|run| runs.get(RunId(run)).is_some()),
+            "the table names a run that is not there"
+        );
         assert_eq!(runs.heads(), runs.iter().count(), "a head that no run has");
         assert_eq!(held, self.held, "held blocks are counted by worker");
         let exact: usize = runs.iter().map(|(_, run)| run.blocks.bytes() + run.holders.bytes()).sum();

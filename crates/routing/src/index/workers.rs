@@ -12,6 +12,13 @@ use crate::request::{NumberHasher, WorkerId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(pub(super) u32);
 
+impl Slot {
+    /// The slot as an index.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Who has which slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Workers {

@@ -85,8 +85,8 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     },
 ];
 
-/// Requests in flight crowd a worker from this share of its memory on.
-const CROWDED: f64 = 0.8;
+/// Requests in flight crowd a worker from this share of its memory on: four fifths.
+const CROWDED: (u64, u64) = (4, 5);
 /// Decisions after which one counts for 1/e in what is known of reuse: long enough to see a working set, short enough to
 /// follow a change of traffic.
 const MEMORY: f64 = 200.0;
@@ -119,50 +119,49 @@ struct CacheAware {
     reuse: Reuse,
 }
 
-/// What a decision has in common for all workers.
+/// What a decision has in common for all workers, divided once so that no cost has to be.
 struct Fleet {
-    /// Unread prompts per worker beyond the one that each may be reading.
-    waiting: f64,
+    /// How much dearer reading is while prompts wait, beyond the one that each worker may be reading.
+    reading: f64,
     /// Which of several gateways decides.
     part: Part,
     /// How much dearer reading is where another one decides.
     apart: f64,
     /// How much dearer each request in flight on a worker makes its time.
     company: f64,
-    /// Mean of what workers have read lately, in tokens.
-    recent: f64,
-    /// What an evicted token is worth, in tokens.
-    price: f64,
+    /// What an evicted token is worth, in tokens, where nobody has read anything lately, and for the square of each token that
+    /// somebody has.
+    price: (f64, f64),
     /// Seconds from a request's arrival to its end.
     stay_s: f64,
 }
 
 impl CacheAware {
     fn fleet(&self, among: Candidates<'_>) -> Fleet {
-        let (mut unread, mut in_flight, mut recent) = (0.0, 0.0, 0.0);
+        let (mut unread, mut in_flight, mut recent) = (0, 0, 0.0);
         for candidate in among.iter() {
-            unread += f64::from(candidate.unread);
-            in_flight += f64::from(candidate.in_flight);
+            unread += u64::from(candidate.unread);
+            in_flight += u64::from(candidate.in_flight);
             recent += candidate.recent;
         }
         let (count, reused) = (among.count() as f64, self.reuse.share());
+        let waiting = (unread as f64 / count - 1.0).max(0.0);
+        let price = reused * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1);
         Fleet {
-            waiting: (unread / count - 1.0).max(0.0),
+            reading: 1.0 + self.behind * waiting,
             part: among.part(),
-            apart: self.apart * others(among, in_flight),
+            apart: self.apart * others(among, in_flight as f64),
             // What is in flight has to come back, and to find what it left: hence the square.
-            company: self.returning * reused * reused / (in_flight / count + 1.0),
-            recent: recent / count,
-            price: reused * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1),
+            company: self.returning * reused * reused / (in_flight as f64 / count + 1.0),
+            price: if recent > 0.0 { (0.0, price * (count / recent).powi(2)) } else { (price, 0.0) },
             stay_s: among.stay_s(),
         }
     }
 
     fn cost(&self, candidate: &Candidate, fleet: &Fleet) -> f64 {
         let missing = candidate.token_s * candidate.uncached.as_f64();
-        let churn = if fleet.recent > 0.0 { candidate.recent / fleet.recent } else { 1.0 };
-        let evicting = fleet.price * candidate.fill * churn * churn;
-        let reading = (1.0 + self.behind * fleet.waiting) * missing * (1.0 + evicting);
+        let evicting = candidate.fill * (fleet.price.0 + fleet.price.1 * candidate.recent * candidate.recent);
+        let reading = fleet.reading * missing * (1.0 + evicting);
         let in_flight = f64::from(candidate.in_flight);
         let others_first = fleet.apart > 0.0 && !fleet.part.is_first_at(candidate.worker);
         let apart = if others_first { fleet.apart } else { 0.0 };
@@ -186,8 +185,12 @@ fn others(among: Candidates<'_>, in_flight: f64) -> f64 {
 /// How far the requests in flight, this one included, go beyond their share of the memory.
 fn crowded(candidate: &Candidate) -> f64 {
     let Some(capacity) = candidate.capacity else { return 0.0 };
-    let needed = (candidate.active + candidate.uncached).as_f64() / capacity.as_f64().max(1.0);
-    (needed - CROWDED).max(0.0)
+    let needed = u64::from(candidate.active.0) + u64::from(candidate.uncached.0);
+    // Mostly they do not, which whole numbers tell at the least expense.
+    if needed * CROWDED.1 <= u64::from(capacity.0) * CROWDED.0 {
+        return 0.0;
+    }
+    needed as f64 / capacity.as_f64().max(1.0) - CROWDED.0 as f64 / CROWDED.1 as f64
 }
 
 impl Policy for CacheAware {

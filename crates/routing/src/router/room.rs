@@ -2,7 +2,7 @@
 //!
 //! Each costs the most that it can cost: a block that is a run of its own, and tables that have just been doubled. Mostly it is a third.
 
-/// A block in a shadow's pool (its entry, its place in the order, its name: 110 bytes) and in the index (its place, its run, the run's
+/// A block in a shadow's pool (its entry and its name's place, both in what was just doubled: 110 bytes) and in the index (its place, its run, the run's
 /// head: 210 bytes).
 const BLOCK_BYTES: usize = 320;
 /// A mark in one of the ghost's two sets.

@@ -33,6 +33,8 @@ pub(super) struct Survey {
     block: Option<Block>,
     /// What each worker holds of the prompt; kept for its memory.
     pub(super) leading: Leading,
+    /// The same in tokens, by slot.
+    held: Vec<Tokens>,
 }
 
 /// What a candidate's prompt- and clock-dependent parts are made of.
@@ -65,20 +67,25 @@ impl Router {
         let pace = self.pace;
         let fleet_token_s = pace.token_s();
         let mut most = Tokens::ZERO;
-        let Survey { candidates, standings, leading, .. } = &mut self.survey;
+        let Survey { candidates, standings, leading, held, .. } = &mut self.survey;
+        held.clear();
+        held.resize(leading.slots(), Tokens::ZERO);
+        for (depth, slots) in leading.depths() {
+            let tokens = block.tokens(depth).min(prompt);
+            slots.for_each(|slot| held[slot.index()] = tokens);
+        }
         for (candidate, standing) in candidates.iter_mut().zip(standings) {
-            let overlap = block.tokens(standing.slot.map_or(0, |slot| leading.depth_in(slot))).min(prompt);
+            let overlap = standing.slot.map_or(Tokens::ZERO, |slot| held[slot.index()]);
             most = most.max(overlap);
             candidate.overlap = overlap;
             candidate.uncached = prompt - overlap;
             candidate.token_s = fleet_token_s * standing.slower;
             candidate.recent = standing.recent * recent;
-            let unread = standing.front.remaining(now, candidate.token_s).unwrap_or_else(|| {
+            let left = standing.front.left(now).unwrap_or_else(|| {
                 let account = self.fleet.get(candidate.worker).expect("a candidate has an account");
-                account.backlog.remaining(now, candidate.token_s)
+                account.backlog.left(now)
             });
-            let ahead = Work { tokens: unread + standing.ahead.tokens, ..standing.ahead };
-            candidate.wait_s = pace.seconds(ahead) * standing.slower;
+            candidate.wait_s = Worker::wait_s(&pace, standing.slower, (left, standing.ahead));
         }
         self.survey.most = most;
         self.promise(request, block, prompt);
@@ -160,7 +167,8 @@ impl Router {
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
         let most = self.room.map_or(most, |room| most.min(room.marks));
-        let blocks = self.ghost.recall(request.blocks, most);
+        let held = self.survey.leading.deepest();
+        let blocks = self.ghost.recall(request.blocks, held, most);
         self.occasion_after(request, blocks, now)
     }
 
@@ -222,7 +230,11 @@ mod tests {
             Candidate {
                 overlap,
                 uncached: prompt - overlap,
-                wait_s: router.pace.seconds(worker.ahead(&router.pace, now)) * worker.slower,
+                wait_s: Worker::wait_s(
+                    &router.pace,
+                    worker.slower,
+                    (worker.backlog.left(now), worker.ahead_of_unread()),
+                ),
                 token_s: router.pace.token_s() * worker.slower,
                 recent: worker.recent * recent,
                 ..router.standing_candidate(id, worker, block)

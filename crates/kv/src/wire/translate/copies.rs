@@ -170,7 +170,7 @@ impl Copies {
         next.sort_unstable_by_key(|block| (block.parent, block.name));
         let mut events = KvEvents::new();
         while let Some(Named { parent, name }) = next.pop() {
-            event::stored(&mut events, parent, name);
+            event::stored(&mut events, parent, &[name]);
             let children = after.get(&name).into_iter().flatten();
             next.extend(children.map(|child| Named { parent: name, name: *child }));
         }
@@ -243,7 +243,7 @@ impl Held {
         let holders = self.names.entry(block.name).or_insert(0);
         *holders += 1;
         if *holders == 1 {
-            event::stored(events, block.parent, block.name);
+            event::stored(events, block.parent, &[block.name]);
         }
     }
 
@@ -252,7 +252,7 @@ impl Held {
         *holders.get_mut() -= 1;
         if *holders.get() == 0 {
             holders.remove();
-            event::removed(events, name);
+            event::removed(events, &[name]);
         }
     }
 }

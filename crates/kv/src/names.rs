@@ -1,21 +1,18 @@
-//! From a block's name to the run that has it: a sorted array with gaps, at 8 bytes a place.
+//! From a block's name to the number of what has it: a sorted array with gaps, at 8 bytes a place.
 //!
-//! The runs have the names in full, so a place holds a part of the name only, and whoever searches asks the runs that
-//! it names. Six bits choose a shard and 32 are kept: in an index of ten million blocks, one name in some ten thousand
-//! is answered to by a second run. A block's place is proportional to that part, or as soon behind
+//! Whatever is numbered has the names in full, so a place holds a part of the name only, and whoever searches asks those that
+//! it names. Six bits choose a shard and 32 are kept: among ten million blocks, one name in some ten thousand
+//! is answered to by a second one. A block's place is proportional to that part, or as soon behind
 //! it as the smaller ones before it allow: linear probing that keeps the order. Hence a search ends at the first part
-//! that is not smaller, and growing copies from one array to the other in one direction, without searching.
+//! that is not smaller, and growing copies from one array to the other in one direction, without searching. To insert a name or to
+//! take it out touches one cache line, most of the time, and nothing of what has it.
 //!
-//! Each shard grows on its own, so that no single event waits until millions of places are moved.
+//! Each shard grows on its own, so that nobody waits until millions of places are moved.
 
-use warmroute_kv::BlockHash;
+use crate::hash::BlockHash;
 
-use super::run::RunId;
-
-/// Enough that one shard of an index of ten million blocks grows in less than a millisecond; 3 KiB when empty.
+/// Enough that one shard of a table of ten million blocks grows in less than a millisecond; 3 KiB when empty.
 const SHARD_BITS: u32 = 6;
-/// Bits of the part that are left in use: few in tests, so that runs answer to each other's names all the time.
-const PART_MASK: u32 = if cfg!(test) { 0b111 << 29 } else { u32::MAX };
 /// Doubled when more than three quarters of the places are taken.
 const FULL: (usize, usize) = (3, 4);
 /// Shrunk when less than three tenths are taken, to three fifths.
@@ -26,8 +23,8 @@ const ROOM_MIN: usize = 8;
 const SPILL: usize = 8;
 /// Places that nearly every search ends in; not more than [`SPILL`], so that they are always there.
 const NEAR: usize = 4;
-/// Blocks looked ahead of an insertion: enough to keep the memory busy, few enough to stay in the first cache.
-const AHEAD: usize = 32;
+/// Blocks to [look ahead](NameTable::look_ahead) of: enough to keep the memory busy, few enough to stay in the first cache.
+pub(crate) const AHEAD: usize = 32;
 
 /// What is used of a block's name.
 #[derive(Clone, Copy)]
@@ -38,9 +35,9 @@ struct Key {
 
 impl Key {
     /// Our own names are uniform already; others, such as counted ones in tests, must not all go to one place.
-    fn of(block: BlockHash) -> Self {
+    fn of(block: BlockHash, mask: u32) -> Self {
         let mixed = block.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let part = (mixed >> (32 - SHARD_BITS)) as u32 & PART_MASK;
+        let part = (mixed >> (32 - SHARD_BITS)) as u32 & mask;
         Self { shard: (mixed >> (64 - SHARD_BITS)) as usize, part }
     }
 
@@ -50,7 +47,7 @@ impl Key {
     }
 }
 
-/// A part of a name, and the run in the lower half.
+/// A part of a name, and the number in the lower half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place(u64);
 
@@ -58,12 +55,12 @@ struct Place(u64);
 const VACANT: Place = Place(u64::MAX);
 
 impl Place {
-    fn new(key: Key, run: RunId) -> Self {
-        Self(key.floor().0 | u64::from(run.0))
+    fn new(key: Key, number: u32) -> Self {
+        Self(key.floor().0 | u64::from(number))
     }
 
-    fn run(self) -> RunId {
-        RunId(self.0 as u32)
+    fn number(self) -> u32 {
+        self.0 as u32
     }
 
     /// Whether it may be the place of the block with this key.
@@ -77,41 +74,54 @@ impl Place {
     }
 }
 
-/// Which runs may have which block.
-#[derive(Debug)]
-pub(super) struct Table {
+/// Whose numbers may have which block. `MASK` says which bits of a name's part are used: few in tests, so that blocks answer to each
+/// other's names all the time.
+#[derive(Clone, Debug)]
+pub struct NameTable<const MASK: u32 = { u32::MAX }> {
     shards: Box<[Shard]>,
     len: usize,
 }
 
-impl Default for Table {
+impl<const MASK: u32> Default for NameTable<MASK> {
     fn default() -> Self {
         Self { shards: (0..1 << SHARD_BITS).map(|_| Shard::default()).collect(), len: 0 }
     }
 }
 
-impl Table {
+impl<const MASK: u32> NameTable<MASK> {
     /// Blocks in the table.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The runs that may have `block`, among them the one that has it.
-    pub(super) fn candidates(&self, block: BlockHash) -> impl Iterator<Item = RunId> {
-        let key = Key::of(block);
-        let shard = &self.shards[key.shard];
-        let places = shard.places.get(shard.search(key.floor())..).unwrap_or_default();
-        places.iter().take_while(move |place| place.may_be(key)).map(|place| place.run())
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
-    /// Files the first of `blocks`, which is not in the table, under `run`, and those behind it up to the first that
+    /// The numbers that may have `block`, among them the one that has it.
+    pub fn candidates(&self, block: BlockHash) -> impl Iterator<Item = u32> {
+        let key = Self::key(block);
+        let shard = &self.shards[key.shard];
+        let places = shard.places.get(shard.search(key.floor())..).unwrap_or_default();
+        places.iter().take_while(move |place| place.may_be(key)).map(|place| place.number())
+    }
+
+    /// Files `block`, which is not in the table, under `number`.
+    pub fn insert(&mut self, block: BlockHash, number: u32) {
+        let key = Self::key(block);
+        self.shards[key.shard].insert(key, number, true);
+        self.len += 1;
+    }
+
+    /// Files the first of `blocks`, which is not in the table, under `number`, and those behind it up to the first that
     /// may be in the table already. Returns how many.
-    pub(super) fn insert_new(&mut self, blocks: &[BlockHash], run: RunId) -> usize {
+    pub fn insert_new(&mut self, blocks: &[BlockHash], number: u32) -> usize {
         let mut filed = 0;
         for group in blocks.chunks(AHEAD) {
-            self.touch(group);
-            for key in group.iter().copied().map(Key::of) {
-                if !self.shards[key.shard].insert(key, run, filed == 0) {
+            self.look_ahead(group);
+            for key in group.iter().copied().map(Self::key) {
+                if !self.shards[key.shard].insert(key, number, filed == 0) {
                     self.len += filed;
                     return filed;
                 }
@@ -122,50 +132,58 @@ impl Table {
         filed
     }
 
-    /// Files `blocks`, which are in the table under one run, under another.
-    pub(super) fn refile(&mut self, blocks: &[BlockHash], from: RunId, to: RunId) {
-        for key in blocks.iter().copied().map(Key::of) {
+    /// Files `blocks`, which are in the table under one number, under another.
+    pub fn refile(&mut self, blocks: &[BlockHash], from: u32, to: u32) {
+        for key in blocks.iter().copied().map(Self::key) {
             let shard = &mut self.shards[key.shard];
             let at = shard.find(key, from);
             shard.places[at] = Place::new(key, to);
         }
     }
 
-    /// Takes `blocks`, which are in the table under `run`, out of it.
-    pub(super) fn remove(&mut self, blocks: &[BlockHash], run: RunId) {
+    /// Takes `block`, which is in the table under `number`, out of it.
+    pub fn remove(&mut self, block: BlockHash, number: u32) {
+        let key = Self::key(block);
+        self.shards[key.shard].remove(key, number);
+        self.len -= 1;
+    }
+
+    /// Takes `blocks`, which are in the table under one number, out of it.
+    pub fn remove_all(&mut self, blocks: &[BlockHash], number: u32) {
         for group in blocks.chunks(AHEAD) {
-            self.touch(group);
-            for key in group.iter().copied().map(Key::of) {
-                self.shards[key.shard].remove(key, run);
-            }
+            self.look_ahead(group);
+            group.iter().for_each(|block| self.remove(*block, number));
         }
-        self.len -= blocks.len();
     }
 
     /// Bytes asked of the allocator. Costs one step per shard.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let places: usize = self.shards.iter().map(|shard| shard.places.capacity()).sum();
         places * size_of::<Place>() + size_of_val(&*self.shards)
     }
 
-    /// Reads where each block's search begins, so that the misses of a group overlap instead of following one another.
-    fn touch(&self, group: &[BlockHash]) {
+    /// Reads where the search for each of these blocks begins, so that the misses of a group overlap instead of following one another.
+    pub fn look_ahead(&self, group: &[BlockHash]) {
         let mut seen = 0;
-        for key in group.iter().copied().map(Key::of) {
+        for key in group.iter().copied().map(Self::key) {
             let shard = &self.shards[key.shard];
             seen ^= shard.places.get(key.floor().home(shard.room)).map_or(0, |place| place.0);
         }
         std::hint::black_box(seen);
     }
 
-    #[cfg(test)]
-    pub(super) fn runs(&self) -> impl Iterator<Item = RunId> {
+    /// The numbers of all blocks, in no order. For tests.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
         let places = self.shards.iter().flat_map(|shard| shard.places.iter());
-        places.filter(|place| **place != VACANT).map(|place| place.run())
+        places.filter(|place| **place != VACANT).map(|place| place.number())
+    }
+
+    fn key(block: BlockHash) -> Key {
+        Key::of(block, MASK)
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Shard {
     /// Parts of names ascend, the last place is vacant, and between a home and its place is no gap.
     places: Vec<Place>,
@@ -190,18 +208,18 @@ impl Shard {
         at
     }
 
-    /// The place of a block that is filed under `run`.
-    fn find(&self, key: Key, run: RunId) -> usize {
+    /// The place of a block that is filed under `number`.
+    fn find(&self, key: Key, number: u32) -> usize {
         let mut at = self.search(key.floor());
-        while self.places[at].run() != run {
-            debug_assert!(self.places[at].may_be(key), "a run's blocks are in the table");
+        while self.places[at].number() != number {
+            debug_assert!(self.places[at].may_be(key), "the block is in the table");
             at += 1;
         }
         at
     }
 
     /// Returns whether it was inserted: always if `known_new`, else if no other may be the same block.
-    fn insert(&mut self, key: Key, run: RunId, known_new: bool) -> bool {
+    fn insert(&mut self, key: Key, number: u32, known_new: bool) -> bool {
         if self.taken * FULL.1 >= self.room * FULL.0 {
             self.resize((self.room * 2).max(ROOM_MIN));
         }
@@ -210,7 +228,7 @@ impl Shard {
             return false;
         }
         // Those from there on to the next gap make room, each taking the place of the one behind it.
-        let mut moved = Place::new(key, run);
+        let mut moved = Place::new(key, number);
         let mut moves = 0;
         for place in &mut self.places[at..] {
             std::mem::swap(place, &mut moved);
@@ -226,8 +244,8 @@ impl Shard {
         true
     }
 
-    fn remove(&mut self, key: Key, run: RunId) {
-        let at = self.find(key, run);
+    fn remove(&mut self, key: Key, number: u32) {
+        let at = self.find(key, number);
         let behind = self.places.iter().enumerate().skip(at + 1);
         // What stands at its home stays there, and so does all behind it.
         let pushed = behind.take_while(|(at, place)| **place != VACANT && place.home(self.room) < *at);
@@ -262,5 +280,44 @@ impl Shard {
     fn spill(&mut self) {
         self.places.reserve_exact(SPILL);
         self.places.resize(self.places.len() + SPILL, VACANT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Few bits of names, so that most answer to each other's.
+        #[test]
+        fn it_knows_whoever_a_plain_map_knows(steps in proptest::collection::vec((0_u64..200, any::<bool>()), 0..600)) {
+            let mut table = NameTable::<{ 0b11 << 30 }>::default();
+            let mut naive = BTreeMap::new();
+            for (number, (name, again)) in steps.into_iter().enumerate() {
+                let (block, number) = (BlockHash(name), number as u32);
+                match naive.remove(&block) {
+                    Some(had) if again => {
+                        table.refile(&[block], had, number);
+                        naive.insert(block, number);
+                    }
+                    Some(had) => table.remove(block, had),
+                    None => {
+                        table.insert(block, number);
+                        naive.insert(block, number);
+                    }
+                }
+                prop_assert_eq!(table.len(), naive.len());
+                prop_assert!(naive.iter().all(|(block, number)| table.candidates(*block).any(|one| one == *number)));
+            }
+            let mut numbers: Vec<_> = table.numbers().collect();
+            let mut expected: Vec<_> = naive.into_values().collect();
+            numbers.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(numbers, expected);
+        }
     }
 }
