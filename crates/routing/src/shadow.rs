@@ -2,7 +2,8 @@
 //!
 //! The shadow emits the same events into the same index as a worker that tells everything, so nothing behind the index
 //! knows the difference. What a request that is being answered reads is kept until its end, as the worker must: where such requests
-//! take most of its memory, what nobody uses goes sooner than its age says. The shadow is wrong where the worker evicts differently; that costs a hit, never an answer.
+//! take most of its memory, what nobody uses goes sooner than its age says. The shadow is wrong where the worker evicts differently; that costs a hit, never an
+//! answer.
 //!
 //! Its size follows what the worker reports. A worker that found fewer tokens than predicted had evicted what the shadow
 //! still held: it holds less than we think. One that found tokens that the shadow had forgotten holds more. A prediction

@@ -12,16 +12,16 @@
 //! - A hit needs the same hash, the same content and the same parent slot. By induction the whole prefix is equal, so
 //!   a colliding hash can cost a hit but never an answer.
 
+mod entry;
 mod lease;
 mod recency;
 #[cfg(test)]
 mod tests;
 mod touch;
 
-use std::num::NonZeroU32;
-
+use self::entry::{Entry, Generation, NONE, Shared};
 pub use self::lease::{Lease, Slot};
-use self::recency::{LOOSE, Link, Recency};
+use self::recency::Recency;
 use crate::event::{self, KvEvent, KvEvents};
 use crate::hash::BlockHash;
 use crate::names::{AHEAD, NameTable};
@@ -42,40 +42,6 @@ pub struct BlockPool<C = ()> {
     /// Counts clears: a lease of an older generation holds blocks that are no longer to be found.
     generation: Generation,
 }
-
-/// All that is known of a slot, in half a cache line where contents take no room: most of what is done to a block is a miss on it.
-#[derive(Clone, Debug)]
-struct Entry<C> {
-    /// Leases that hold this slot.
-    pins: u32,
-    /// Its place in the order, while it is shared and no lease holds it.
-    link: Link,
-    /// The last block that came in behind it. Only a hint: whoever follows it checks what is there now.
-    next: Slot,
-    /// What the block is, once it is shared.
-    shared: Option<Shared<C>>,
-}
-
-const _: () = assert!(size_of::<Entry<()>>() == 32);
-
-impl<C> Entry<C> {
-    const VACANT: Self = Self { pins: 0, link: LOOSE, next: NONE, shared: None };
-}
-
-#[derive(Clone, Debug)]
-struct Shared<C> {
-    hash: BlockHash,
-    content: C,
-    /// The block before this one; the first block of a prompt has none.
-    parent: Slot,
-    generation: Generation,
-}
-
-/// The block before the first one of a prompt.
-const NONE: Slot = Slot(u32::MAX);
-
-/// Counts clears. Never zero, so that a vacant slot takes no more memory than a taken one.
-type Generation = NonZeroU32;
 
 /// The pool has fewer blocks to give than were asked for: leases hold the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -353,17 +319,5 @@ impl<C: PartialEq> BlockPool<C> {
     fn vacate(&mut self, slot: Slot) {
         self.entries[slot.index()] = Entry::VACANT;
         self.free.push(slot);
-    }
-}
-
-impl<C> AsRef<Link> for Entry<C> {
-    fn as_ref(&self) -> &Link {
-        &self.link
-    }
-}
-
-impl<C> AsMut<Link> for Entry<C> {
-    fn as_mut(&mut self) -> &mut Link {
-        &mut self.link
     }
 }

@@ -3,8 +3,9 @@
 //! Where nobody computes anything between a lease's beginning and its end, nobody has to be told who holds what: found blocks are taken
 //! out of the order and put back as the newest, and the others come in as if they had been held.
 
+use super::entry::{NONE, Shared};
 use super::recency::Recency;
-use super::{BlockPool, NONE, Shared, Slot};
+use super::{BlockPool, Slot};
 use crate::event::{self, KvEvents};
 use crate::hash::BlockHash;
 use crate::names::AHEAD;

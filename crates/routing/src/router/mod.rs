@@ -2,6 +2,7 @@
 //!
 //! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
 
+mod course;
 mod explain;
 mod fallbacks;
 mod hearsay;
@@ -18,16 +19,15 @@ use self::room::Room;
 use self::survey::Survey;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
-use crate::event::{Elsewhere, Event, Part, Usage};
-use crate::fleet::{Fleet, Pace, State, Work, Worker, WorkerView};
+use crate::event::{Elsewhere, Event, Part};
+use crate::fleet::{Fleet, Pace, State, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
 use crate::overtaken::Overtaken;
 use crate::policy::{self, Candidate, Candidates, Choice, Policy, PolicyConfig};
 use crate::promises::Promises;
-use crate::request::{BookingId, Decision, Fate, NoWorker, Reason, Request, WorkerId};
+use crate::request::{Decision, Fate, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
-use crate::shadow::Report;
 use crate::time::Time;
 
 pub use self::explain::Explanation;
@@ -236,109 +236,6 @@ impl Router {
         let had_room = worker.has_room();
         worker.elsewhere = load;
         self.fleet.reseated(had_room, id);
-    }
-
-    /// Opens a new booking and puts its work on its worker.
-    fn book(&mut self, booking: Booking, now: Time) -> BookingId {
-        let id = self.bookings.next_id();
-        self.place(id, booking, now);
-        id
-    }
-
-    fn place(&mut self, id: BookingId, mut booking: Booking, now: Time) {
-        self.decisions += 1;
-        let (at, weight) = (booking.worker, self.fleet.weight(now));
-        if let Some(worker) = self.fleet.get_mut(at) {
-            let had_room = worker.has_room();
-            let ahead = worker.ahead(&self.pace, now);
-            booking.work = Work { tokens: ahead.tokens + booking.uncached().as_f64(), ..ahead };
-            worker.book(id, &booking, &self.pace, now);
-            worker.recent += booking.uncached().as_f64() * weight;
-            worker.last_chosen = self.decisions;
-            match &mut worker.shadow {
-                Some(shadow) => shadow.sent(booking.footprint(), &mut self.events),
-                None if booking.is_worth_promising() => {
-                    booking.promised = true;
-                    self.promises.make(at, booking.footprint().blocks);
-                }
-                None => {}
-            }
-            self.fleet.reseated(had_room, at);
-        }
-        let tells = booking.tells;
-        self.bookings.open(id, booking);
-        if tells {
-            self.drain_shadow(at);
-        } else {
-            self.hold(id);
-        }
-    }
-
-    fn first_token(&mut self, id: BookingId, now: Time) {
-        let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.waiting) else { return };
-        booking.waiting = false;
-        let (work, took) = (booking.work, now.since(booking.since));
-        self.was_read(id, now);
-        let Some(booking) = self.bookings.get(id) else { return };
-        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
-        worker.backlog.remove(id, now);
-        worker.learn(self.pace.seconds(work), took);
-        self.pace.learn(work, took);
-        self.hold(id);
-    }
-
-    fn moved(&mut self, id: BookingId, to: WorkerId, now: Time) {
-        // A worker that is not known has no account to book on: the work stays where it is until the request ends.
-        if self.fleet.get(to).is_none() {
-            return;
-        }
-        let Some(mut booking) = self.unbook(id, now) else { return };
-        let blocks = self.leading_blocks(to, booking.footprint().blocks);
-        let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
-        booking.overlaps(blocks, overlap.min(booking.prompt));
-        booking.worker = to;
-        booking.since = now;
-        booking.waiting = true;
-        self.place(id, booking, now);
-    }
-
-    fn finished(&mut self, id: BookingId, usage: Option<Usage>, now: Time) {
-        if self.bookings.get(id).is_some_and(|booking| booking.waiting) {
-            self.was_read(id, now);
-        }
-        let Some(booking) = self.unbook(id, now) else { return };
-        let Some(usage) = usage else { return };
-        if booking.by_load {
-            return;
-        }
-        if let Some(bytes) = booking.bytes {
-            self.scale.learn(bytes, usage.prompt);
-        }
-        self.scale.learn_answer(usage.output, now.since(booking.since));
-        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
-        if let Some(cached) = usage.cached {
-            worker.predicted += u64::from(booking.overlap.0);
-            worker.reported += u64::from(cached.0);
-        }
-        if let Some(shadow) = &mut worker.shadow {
-            shadow.answered(&booking, &Report { usage, unique: id.0 }, &mut self.events);
-        }
-        self.drain_shadow(booking.worker);
-    }
-
-    /// Ends a booking and frees its work; a second end finds nothing.
-    fn unbook(&mut self, id: BookingId, now: Time) -> Option<Booking> {
-        let mut booking = self.bookings.close(id)?;
-        if std::mem::take(&mut booking.promised) {
-            self.promises.settle(booking.worker, booking.footprint().blocks);
-        }
-        if let Some(worker) = self.fleet.get_mut(booking.worker) {
-            let had_room = worker.has_room();
-            worker.unbook(id, &booking, now);
-            self.fleet.reseated(had_room, booking.worker);
-        }
-        self.fleet.bury(booking.worker);
-        Some(booking)
     }
 }
 

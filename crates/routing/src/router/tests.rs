@@ -5,7 +5,7 @@ use std::time::Duration;
 use warmroute_kv::{BlockHash, KvEvent};
 
 use super::*;
-use crate::{Publishes, Unit, WorkerSpec};
+use crate::{Publishes, Unit, Usage, WorkerSpec};
 
 const ROOT: BlockHash = BlockHash(0);
 
