@@ -205,7 +205,7 @@ fn replay(log: &Path) -> serde_json::Value {
         "simulate",
         "--trace",
         log,
-        "--trace-block=128",
+        "--trace-block=64",
         "--trace-timestamps=as-is",
         "--workers=2",
         "--cache-tokens=100k",
