@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use zeromq::{DealerSocket, Socket, SocketEvent, SocketOptions, SocketRecv, SocketSend, SubSocket, ZmqError};
 
 use super::account::{Account, Hearability};
@@ -25,6 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REPLAY_WAIT: Duration = Duration::from_secs(5);
 /// A connection attempt takes no longer.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// What could not be replayed is asked for again after this long, then twice as long, and so on up to the second.
+const ASKED_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(320)];
 
 /// Why a publisher is not followed any more.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +50,14 @@ pub(super) struct Publisher {
     place: usize,
     rank: u32,
     hearing: Hearing,
+    /// When to ask again for what a failed replay owes, and how long was waited for it.
+    owed: Option<(Instant, Duration)>,
 }
 
 impl Publisher {
     pub(super) fn new(account: Arc<Account>, source: KvSource, place: usize) -> Self {
         let rank = u32::try_from(place).unwrap_or(u32::MAX);
-        Self { account, source, place, rank, hearing: Hearing::default() }
+        Self { account, source, place, rank, hearing: Hearing::default(), owed: None }
     }
 
     /// Follows it for ever. Dropping the future closes its sockets; what was told so far stays in the account.
@@ -117,13 +122,15 @@ impl Publisher {
     async fn hear(&mut self, message: Numbered) {
         match self.hearing.live(message.sequence) {
             Heard::Known => return,
-            Heard::Next => {}
+            Heard::Next if self.owed.is_none_or(|(due, _)| Instant::now() < due) => {}
             missed => {
-                if missed == Heard::Restart {
-                    self.account.restart();
-                    self.forget();
-                } else {
-                    self.account.gap();
+                match missed {
+                    Heard::Restart => {
+                        self.account.restart();
+                        self.forget();
+                    }
+                    Heard::Gap => self.account.gap(),
+                    Heard::Known | Heard::Next => {}
                 }
                 self.catch_up().await;
                 match self.hearing.place(message.sequence) {
@@ -158,21 +165,22 @@ impl Publisher {
         }
         self.account.replay();
         self.account.set_state(self.place, Hearability::Replaying);
-        let resumed = match self.hearing.last() {
+        // After a failed replay what was applied since is certain, but not that it is all.
+        let resumed = match self.hearing.last().filter(|_| self.owed.is_none()) {
             Some(mark) => self.replay(mark.sequence, Some(mark)).await,
             None => Ok(false),
         };
         let replayed = match resumed {
             Ok(true) => Ok(true),
-            Ok(false) => {
-                self.forget();
-                self.replay(0, None).await
-            }
+            Ok(false) => self.replay(0, None).await,
             Err(lost) => Err(lost),
         };
+        let [first, longest] = ASKED_AGAIN;
+        let pause = self.owed.take().map_or(first, |(_, pause)| longest.min(pause * 2));
         let state = match replayed {
             Err(lost) => {
                 tracing::warn!(replay = ?self.source.replay, %lost, "KV events could not be replayed");
+                self.owed = Some((Instant::now() + pause, pause));
                 Hearability::Stale
             }
             Ok(_) if self.hearing.last().is_some() => Hearability::Live,
@@ -181,7 +189,8 @@ impl Publisher {
         self.account.set_state(self.place, state);
     }
 
-    /// Applies what the engine has from `from` on; `false`, and nothing applied, if that does not begin with `mark`.
+    /// Applies what the engine has from `from` on; `false`, and nothing applied, if that does not begin with `mark`. Without a mark it
+    /// takes the place of all that was known, once the engine answers.
     async fn replay(&mut self, from: u64, mark: Option<Mark>) -> Result<bool, Lost> {
         let Some(endpoint) = &self.source.replay else { return Ok(false) };
         let mut options = SocketOptions::default();
@@ -189,9 +198,12 @@ impl Publisher {
         let mut socket = DealerSocket::with_options(options);
         socket.connect(endpoint.as_str()).await?;
         socket.send(frames::request(from)).await?;
-        let mut expected = mark;
+        let (mut expected, mut anew) = (mark, mark.is_none());
         loop {
             let message = timeout(REPLAY_WAIT, socket.recv()).await.map_err(|_| Lost::Slow)??;
+            if std::mem::take(&mut anew) {
+                self.forget();
+            }
             match frames::replayed(&message).ok_or(Lost::Form)? {
                 Replayed::End => return Ok(expected.is_none()),
                 Replayed::Batch(batch) => match expected.take() {
