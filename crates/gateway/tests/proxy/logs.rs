@@ -98,7 +98,7 @@ async fn requests_are_written_for_replay_as_hashes_and_never_as_text() {
     let gateway =
         gateway_with(&[&worker], |config| config.set("request_log", path.to_str().unwrap()).unwrap()).await;
     for question in ["Why?", "How?"] {
-        let prompt = "A secret about bicycles. ".repeat(80) + question;
+        let prompt = "A secret about bicycles. ".repeat(40) + question;
         let body = json!({"model": "m", "prompt": prompt}).to_string();
         send(gateway.address(), request("POST", "/v1/completions", body)).await.whole().await;
     }
