@@ -223,7 +223,7 @@ metrics! {
     worker_kv_events: Family<WorkerWhatLabels, Gauge> = Family::default();
     /// Requests of models in token mode that were routed by their text all the same, by cause: template or tokenizer refused, media (parts
     /// that are no text), option (of the request, which changes the prompt), prompts (several or none), body, surface (an API whose
-    /// prompts are not tokenized), worker (none told its tokens), slow (docs/tokens.md)
+    /// prompts workers do not tokenize), worker (none told its tokens), slow (docs/tokens.md)
     token_mode_fallbacks: Family<ModelCauseLabels, Counter> = Family::default();
     /// Prompts that have another number of tokens by the gateway's count than by their worker's: the names of its blocks are not ours,
     /// and nothing is predicted right (docs/tokens.md)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(crate) struct Engine {
     pub(crate) kept: Kept,
     pub(crate) next: u64,
     pub(crate) source: KvSource,
+    /// Whether its replays have a form that nobody knows.
+    pub(crate) garbled: Arc<AtomicBool>,
     replays: JoinSet<()>,
 }
 
@@ -39,15 +42,15 @@ impl Engine {
         let (mut socket, mut router) = (XPubSocket::new(), RouterSocket::new());
         let events = bind(&mut socket, events).await;
         let replay = bind(&mut router, replay).await;
-        let kept = Kept::default();
+        let (kept, garbled) = (Kept::default(), Arc::<AtomicBool>::default());
         let mut replays = JoinSet::new();
-        replays.spawn(answer(router, Arc::clone(&kept), topic));
+        replays.spawn(answer(router, (Arc::clone(&kept), Arc::clone(&garbled)), topic));
         let source = KvSource {
             events: events.parse().expect("an endpoint"),
             replay: Some(replay.parse().expect("an endpoint")),
             topic: String::new(),
         };
-        Self { socket, kept, next: 0, source, replays }
+        Self { socket, kept, next: 0, source, garbled, replays }
     }
 
     /// A message is numbered and kept, and sent unless it is lost.
@@ -116,7 +119,7 @@ async fn bind(socket: &mut impl Socket, address: &str) -> String {
 }
 
 /// Answers requests for replays.
-async fn answer(mut router: RouterSocket, kept: Kept, topic: bool) {
+async fn answer(mut router: RouterSocket, (kept, garbled): (Kept, Arc<AtomicBool>), topic: bool) {
     while let Ok(request) = router.recv().await {
         let frames = request.into_vec();
         let from = u64::from_be_bytes(frames[2].as_ref().try_into().expect("a number"));
@@ -128,7 +131,9 @@ async fn answer(mut router: RouterSocket, kept: Kept, topic: bool) {
             if topic {
                 reply.push_back(Bytes::from_static(b"kv"));
             }
-            reply.push_back(Bytes::copy_from_slice(&number.to_be_bytes()));
+            if !garbled.load(Ordering::SeqCst) {
+                reply.push_back(Bytes::copy_from_slice(&number.to_be_bytes()));
+            }
             reply.push_back(payload);
             router.send(reply).await.expect("it is sent");
         }

@@ -26,8 +26,8 @@ const REPLAY_WAIT: Duration = Duration::from_secs(5);
 /// A connection attempt takes no longer.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
-/// What could not be replayed is asked for again after this long, then twice as long, and so on up to the second.
-const ASKED_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(320)];
+/// What could not be replayed is asked for again once the first of these has passed, then twice that, and so on up to the second.
+pub(super) const ASKED_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(320)];
 
 /// Why a publisher is not followed any more.
 #[derive(Debug, thiserror::Error)]

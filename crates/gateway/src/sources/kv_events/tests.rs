@@ -1,6 +1,7 @@
 //! A publisher is followed over sockets, whatever it loses, and in the end we hold what it holds.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use warmroute_kv::{KvEvent, KvEvents};
 use zeromq::{SocketSend, ZmqMessage};
 
 use super::engine::{ANY_PORT, Engine, PATIENCE};
+use super::publisher::ASKED_AGAIN;
 use super::*;
 
 /// Who follows the engine, and what it was told.
@@ -93,6 +95,27 @@ async fn what_was_lost_is_asked_for_again() {
     engine.store(3, false).await;
     follower.holds(&[2, 3]).await;
     assert_eq!(follower.account.statement().gaps, 1);
+}
+
+#[tokio::test]
+async fn what_a_failed_replay_owes_is_asked_for_later() {
+    let mut engine = Engine::start().await;
+    engine.store(1, true).await;
+    let mut follower = Follower::of(&engine.source);
+    engine.heard().await;
+    follower.holds(&[1]).await;
+    engine.garbled.store(true, Ordering::SeqCst);
+    engine.store(2, true).await;
+    engine.store(3, false).await;
+    follower.holds(&[3]).await;
+    engine.garbled.store(false, Ordering::SeqCst);
+    engine.store(4, false).await;
+    follower.holds(&[3, 4]).await;
+    tokio::time::pause();
+    tokio::time::advance(ASKED_AGAIN[0]).await;
+    tokio::time::resume();
+    engine.store(5, false).await;
+    follower.holds(&[1, 2, 3, 4, 5]).await;
 }
 
 #[tokio::test]
