@@ -3,7 +3,6 @@
 //! All that can be refused is refused here, before the engine hears of it: inside it every job fits and every token exists.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -13,6 +12,7 @@ use warmroute_openai::request::{ChatMessage, GenerationOptions, Prompt};
 
 use super::Service;
 use super::refusal::Refusal;
+use super::turns::Turn;
 use crate::engine::{AnswerOptions, Job, Update};
 use crate::model::{ChatTurn, LoadedModel, TextError};
 
@@ -89,20 +89,22 @@ impl Service {
         tokens.map_err(ApiError::internal)
     }
 
-    /// Queues the request and waits for its first token, so that errors before it have their proper status.
+    /// Queues the request when its turn comes, and waits for its first token, so that errors before it have their proper status.
     ///
     /// Dropping the future cancels the request.
     pub(super) async fn begin(
         &self,
         prompt: Vec<TokenId>,
         options: &GenerationOptions,
-        arrived: Instant,
+        turn: Turn,
     ) -> Result<Begun, Refusal> {
         if self.is_draining() {
             return Err(Refusal(ApiError::draining()));
         }
         let job = self.job(prompt, options)?;
-        let mut rest = self.engine.submit(job, arrived)?;
+        turn.come().await;
+        let mut rest = self.engine.submit(job, turn.since)?;
+        drop(turn);
         match rest.recv().await {
             Some(first) => Ok(Begun { first, rest }),
             None => Err(Refusal(engine_died())),
@@ -148,4 +150,28 @@ fn fresh_seed() -> u64 {
 /// The engine ended under a request. The gateway may send it elsewhere as long as nothing was answered.
 pub(super) fn engine_died() -> ApiError {
     ApiError::internal("the inference engine stopped before the answer ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use warmroute_openai::request::CompletionRequest;
+
+    use super::*;
+    use crate::service::WorkerConfig;
+
+    async fn cached(service: &Service, prompt: &[TokenId], turn: Turn) -> usize {
+        let one_token = CompletionRequest::parse(br#"{"model": "", "prompt": "", "max_tokens": 1}"#).unwrap();
+        let begun = service.begin(prompt.to_vec(), &one_token.options, turn).await.unwrap();
+        begun.first.finish.expect("one token was asked for").1.cached
+    }
+
+    #[tokio::test]
+    async fn a_prompt_that_is_tokenized_sooner_than_one_before_it_does_not_overtake_it() {
+        let service = Service::start(&WorkerConfig::default(), None).await.unwrap();
+        let prompt: Vec<TokenId> = (0..64).collect();
+        let (first, second) = (service.turns.take(), service.turns.take());
+        let (ahead, behind) =
+            tokio::join!(cached(&service, &prompt, second), cached(&service, &prompt, first));
+        assert_eq!((behind, ahead), (0, 48));
+    }
 }

@@ -4,6 +4,7 @@ mod admission;
 mod answers;
 mod refusal;
 mod routes;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::broadcast;
 use warmroute_kv::{Blocks, Tokens};
 
 pub(crate) use self::refusal::{BODY_LIMIT_BYTES, Refusal};
+use self::turns::Turns;
 use crate::engine::{CachedModel, EngineHandle, KvBatch, Limits, Metrics};
 use crate::model::{BLOCK_TOKENS, LoadError, LoadedModel, ModelSource, load};
 use crate::publish::{self, KvEndpoints, KvPublishing, Outlet, PublishError, Publisher};
@@ -119,6 +121,7 @@ struct Service {
     /// The served name, then aliases.
     names: Vec<String>,
     engine: EngineHandle,
+    turns: Turns,
     /// Longest prompt and answer together: the model's context or the cache, whichever is smaller.
     longest: usize,
     /// Seconds since 1970.
@@ -145,6 +148,7 @@ impl Service {
             longest: limits.longest().min(model.context.get()),
             model,
             engine,
+            turns: Turns::default(),
             started: unix_seconds(),
             draining: AtomicBool::new(false),
         })

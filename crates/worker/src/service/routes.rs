@@ -1,7 +1,6 @@
 //! The HTTP surface: one list of routes, and what stands around them.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -94,11 +93,11 @@ async fn complete(
     Extension(name): Extension<RequestName>,
     Whole(body): Whole,
 ) -> Result<Response, Refusal> {
-    let arrived = Instant::now();
+    let turn = service.turns.take();
     let request = CompletionRequest::parse(&body)?;
     service.check_model(&request.model)?;
     let tokens = service.prompt_tokens(request.prompt).await?;
-    let begun = service.begin(tokens, &request.options, arrived).await?;
+    let begun = service.begin(tokens, &request.options, turn).await?;
     answer(Shape::Completion, service.head("cmpl", &name, request.model), begun, &request.options).await
 }
 
@@ -107,11 +106,11 @@ async fn chat(
     Extension(name): Extension<RequestName>,
     Whole(body): Whole,
 ) -> Result<Response, Refusal> {
-    let arrived = Instant::now();
+    let turn = service.turns.take();
     let request = ChatRequest::parse(&body)?;
     service.check_model(&request.model)?;
     let tokens = service.tokenize(service.render(&request.messages)?).await?;
-    let begun = service.begin(tokens, &request.options, arrived).await?;
+    let begun = service.begin(tokens, &request.options, turn).await?;
     answer(Shape::Chat, service.head("chatcmpl", &name, request.model), begun, &request.options).await
 }
 
