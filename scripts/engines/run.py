@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real engines behind the gateway: is what it predicts of their caches what they report?
 
-Usage: scripts/engines/run.py [--warmroute FILE] [--requests N] [--seed N] [--open N] [--at-once N] [--json] ENGINE...
+Usage: scripts/engines/run.py [--warmroute FILE] [--requests N] [--seed N] [--open N] [--at-once N] [--adapter] [--json] ENGINE...
 
 ENGINE is `vllm` (two replicas of its CPU build, KV events and replay on), `warmroute` (two of our CPU workers, the same) or
 `llama.cpp` (its server, which publishes nothing, so that the gateway keeps a shadow). All serve SmolLM2-135M-Instruct with caches small
@@ -30,14 +30,14 @@ import setup  # noqa: E402
 from processes import free_port, running  # noqa: E402
 from traffic import Traffic  # noqa: E402
 
-MODEL = "smollm2"
+MODEL, ADAPTER = "smollm2", "smollm2-adapted"
 # vLLM on a CPU takes a minute to start when it has the machine to itself.
 START_PATIENCE_S = 600
 # Requests after which a shadow must have learned how large the cache is.
 LEARNING = 100
 
 
-def vllm(_, number):
+def vllm(flags):
     """The command of a replica, its port, its worker table for the gateway and its environment."""
     python, model = setup.vllm()
     port, events, replay = free_port(), free_port(), free_port()
@@ -53,21 +53,23 @@ def vllm(_, number):
     command += ["--max-num-seqs", "4", "--block-size", "32", "--num-gpu-blocks-override", "80", "--enable-prefix-caching"]
     command += ["--prefix-caching-hash-algo", "sha256_cbor", "--enable-prompt-tokens-details"]
     command += ["--kv-events-config", json.dumps(published)]
+    if flags.adapter:
+        command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={setup.adapter()}"]
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     # Its publisher connects where the address is a plain one, so the gateway listens there.
     table = {"kv_events": f"tcp://*:{events}", "kv_replay": f"tcp://127.0.0.1:{replay}"}
     return command, port, table, environment
 
 
-def own(warmroute, number):
+def own(flags):
     port, events, replay = free_port(), free_port(), free_port()
     addresses = [f"tcp://127.0.0.1:{one}" for one in (events, replay)]
-    command = [warmroute, "worker", "--listen", f"127.0.0.1:{port}", "--model", setup.gguf(), "--alias", MODEL]
+    command = [flags.warmroute, "worker", "--listen", f"127.0.0.1:{port}", "--model", setup.gguf(), "--alias", MODEL]
     command += ["--kv-cache-tokens", "2560", "--kv-events", addresses[0], "--kv-replay", addresses[1]]
     return command, port, {"kv_events": addresses[0], "kv_replay": addresses[1]}, {}
 
 
-def llama_cpp(_, number):
+def llama_cpp(_):
     port = free_port()
     command = [setup.llama_server(), "-m", setup.gguf(), "--alias", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     command += ["-np", "2", "-c", "4096", "-t", "1"]
@@ -88,13 +90,13 @@ def settings(tables, block, tokenizer):
 
 
 @contextlib.contextmanager
-def fleet(name, warmroute, logs):
+def fleet(name, flags, logs):
     """The engines and a gateway before them; yields the gateway's URL."""
     start, count, block, _ = ENGINES[name]
     with contextlib.ExitStack() as stack:
         tables = []
         for number in range(count):
-            command, port, table, environment = start(warmroute, number)
+            command, port, table, environment = start(flags)
             tables.append({"url": f"http://127.0.0.1:{port}", **table})
             log = logs / f"{name}-{number}.log"
             health = f"http://127.0.0.1:{port}/health"
@@ -103,7 +105,7 @@ def fleet(name, warmroute, logs):
         config = logs / f"{name}.toml"
         config.write_text(settings(tables, block, setup.gguf()))
         port = free_port()
-        command = [warmroute, "gateway", "--listen", f"127.0.0.1:{port}", "--config", config]
+        command = [flags.warmroute, "gateway", "--listen", f"127.0.0.1:{port}", "--config", config]
         url = f"http://127.0.0.1:{port}"
         stack.enter_context(running(command, url + "/readyz", logs / f"{name}-gateway.log", 60))
         yield url
@@ -158,9 +160,9 @@ class Responses:
 APIS = {"chat": Chat, "messages": Messages, "responses": Responses}
 
 
-def ask(url, api, messages):
+def ask(url, api, model, messages):
     """The answer's text, and what was predicted and reported of its prompt."""
-    body = {"model": MODEL, "temperature": 0, **api.body(messages)}
+    body = {"model": model, "temperature": 0, **api.body(messages)}
     request = urllib.request.Request(url + api.path, json.dumps(body).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=600) as response:
         text, prompt, cached = api.read(json.load(response))
@@ -179,7 +181,9 @@ def play(url, flags):
                 conversation = traffic.next()
             if conversation is None:
                 return
-            text, told = ask(url, APIS[flags.api], conversation.messages)
+            # Every other conversation is with the adapter: the same texts, and nothing of theirs may be shared.
+            model = ADAPTER if flags.adapter and conversation.number % 2 else MODEL
+            text, told = ask(url, APIS[flags.api], model, conversation.messages)
             with turn:
                 traffic.answered(conversation, text)
                 done.append(told)
@@ -243,13 +247,14 @@ def main():
     parser.add_argument("--open", type=int, default=40, help="conversations that are open at any time: more of them need more cache")
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--api", choices=APIS, default="chat", help="our worker has chats only")
+    parser.add_argument("--adapter", action="store_true", help="every other conversation is with an adapter (LoRA); vLLM only")
     parser.add_argument("--json", action="store_true", help="verdicts as JSON lines, with every request")
     flags = parser.parse_args()
     logs = pathlib.Path(tempfile.mkdtemp(prefix="warmroute-engines-"))
     print(f"logs are in {logs}", file=sys.stderr)
     kept = True
     for name in flags.engines:
-        with fleet(name, flags.warmroute, logs) as url:
+        with fleet(name, flags, logs) as url:
             begun = time.monotonic()
             done = play(url, flags)
             fate = fates(url)

@@ -39,6 +39,27 @@ tokenizer.save_pretrained(target)
 """
 
 
+ADAPT = """
+import json, pathlib, sys, torch
+from safetensors.torch import save_file
+from transformers import AutoConfig
+model, target = map(pathlib.Path, sys.argv[1:])
+config, rank = AutoConfig.from_pretrained(model), 8
+dice = torch.Generator().manual_seed(1)
+draw = lambda *shape: torch.randn(*shape, generator=dice) * 0.05
+tensors = {}
+for layer in range(config.num_hidden_layers):
+    at = f"base_model.model.model.layers.{layer}.self_attn.q_proj."
+    tensors[at + "lora_A.weight"] = draw(rank, config.hidden_size)
+    tensors[at + "lora_B.weight"] = draw(config.num_attention_heads * config.head_dim, rank)
+target.mkdir(exist_ok=True)
+save_file(tensors, target / "adapter_model.safetensors")
+told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 16, "lora_dropout": 0.0, "bias": "none"}
+told |= {"target_modules": ["q_proj"], "base_model_name_or_path": str(model)}
+(target / "adapter_config.json").write_text(json.dumps(told))
+"""
+
+
 def told(*command):
     """Runs it, and ends this script if it fails."""
     print("$", *map(str, command), file=sys.stderr, flush=True)
@@ -96,6 +117,14 @@ def vllm():
     python = pip.parent / "python"
     once("smollm2", lambda: told(python, "-c", CONVERT, file.parent, file.name, model))
     return python, model
+
+
+def adapter():
+    """A directory with an adapter (LoRA, random weights) for the model that vLLM serves."""
+    python, model = vllm()
+    target = CACHE / "adapter"
+    once("adapter", lambda: told(python, "-c", ADAPT, model, target))
+    return target
 
 
 def llama_server():

@@ -11,8 +11,9 @@ WORDS = (
 
 @dataclasses.dataclass
 class Conversation:
-    """One of them: what was said so far, and how often somebody will still ask."""
+    """One of them: its number, what was said so far, and how often somebody will still ask."""
 
+    number: int
     messages: list
     left: int
 
@@ -22,7 +23,7 @@ class Traffic:
 
     def __init__(self, seed, requests, open_at_once=40, systems=4):
         self.dice = random.Random(seed)
-        self.left = requests
+        self.left, self.begun_so_far = requests, 0
         self.systems = [self.words(120) for _ in range(systems)]
         self.open = [self.begun() for _ in range(open_at_once)]
 
@@ -31,7 +32,8 @@ class Traffic:
 
     def begun(self):
         system = {"role": "system", "content": "You are the help desk of a bicycle shop: " + self.dice.choice(self.systems)}
-        return Conversation([system], self.dice.randint(1, 6))
+        self.begun_so_far += 1
+        return Conversation(self.begun_so_far, [system], self.dice.randint(1, 6))
 
     def next(self):
         """A conversation with its next question, or None if there were enough."""

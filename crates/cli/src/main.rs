@@ -123,7 +123,13 @@ fn run(command: Command) -> anyhow::Result<Verdict> {
         Command::Simulate(flags) => return simulate::run(*flags),
         command => command,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = match command {
+        // Several threads, and even one of a pool, take what came at the same time in another order than it came in. What is sent to a
+        // worker counts on prompts before it, and what takes long has threads of its own.
+        Command::Worker(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Demo(flags) => demo::run(flags).await,

@@ -56,7 +56,7 @@ impl fmt::Debug for BlockHash {
 }
 
 /// What must agree before two prompts can share state at all; it names the root of every chain.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Namespace<'a> {
     /// The model's served name.
     pub model: &'a str,

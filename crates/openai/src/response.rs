@@ -224,6 +224,9 @@ pub struct ModelCard {
     /// Who serves it.
     #[serde(default)]
     pub owned_by: String,
+    /// What its weights are called, whatever its own name, as vLLM tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
     /// Context length in tokens, as vLLM tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u32>,
@@ -237,8 +240,15 @@ impl ModelCard {
             object: "model".to_owned(),
             created,
             owned_by: "warmroute".to_owned(),
+            root: None,
             max_model_len: Some(max_model_len),
         }
+    }
+
+    /// The same, as one of the names of these weights.
+    #[must_use]
+    pub fn with_root(self, root: impl Into<String>) -> Self {
+        Self { root: Some(root.into()), ..self }
     }
 }
 

@@ -8,10 +8,11 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use warmroute_kv::{BlockHash, Namespace, Tokens, text_chain, token_chain};
+use warmroute_kv::{BlockHash, Tokens, text_chain, token_chain};
 use warmroute_openai::{ApiError, PromptKeys, RequestView, Splice, model_of, model_of_form};
 use warmroute_routing::{Request, Text, Unit, WorkerId};
 
+use super::meant::Meant;
 use super::session;
 use super::surfaces::Route;
 use super::tokens::{Count, Counted};
@@ -101,7 +102,7 @@ pub(super) struct Look<'a> {
     chunk_bytes: usize,
     output: Tokens,
     session: Option<u64>,
-    model: Cow<'a, str>,
+    model: Meant<'a>,
     view: Option<RequestView<'a>>,
 }
 
@@ -119,14 +120,14 @@ pub(super) struct Measure {
 /// Looks at a request for `model`.
 pub(super) fn look<'a>(
     asked: Asked<'a>,
-    model: Cow<'a, str>,
+    model: Meant<'a>,
     headers: &HeaderMap,
     measure: Measure,
 ) -> Look<'a> {
     let Measure { chunk_bytes, load_bytes, counted } = measure;
     let Asked::Prompt(view) = asked else {
         return Look {
-            root: namespace(&model, None),
+            root: model.text_root(None),
             blocks: Vec::new(),
             unit: Unit::Bytes,
             length: load_bytes,
@@ -140,13 +141,12 @@ pub(super) fn look<'a>(
     };
     let (root, blocks, unit, length, block) = match counted {
         None => {
-            let (root, prompt) = (namespace(&model, Some(&view)), text_of(&view));
+            let (root, prompt) = (model.text_root(Some(&view)), text_of(&view));
             let blocks = text_chain(root, &prompt, chunk_bytes).collect();
             (root, blocks, Unit::Bytes, prompt.len(), chunk_bytes)
         }
         Some(Counted { tokens, block }) => {
-            let salt = view.cache_salt.as_deref();
-            let root = Namespace { model: &model, salt, ..Namespace::default() }.root();
+            let root = model.namespace(view.cache_salt.as_deref()).root();
             let blocks = token_chain(root, &tokens, block.get()).collect();
             (root, blocks, Unit::Tokens, tokens.len(), block.get())
         }
@@ -165,13 +165,6 @@ pub(super) fn look<'a>(
     }
 }
 
-/// What stands before the first block of text.
-fn namespace(model: &str, view: Option<&RequestView<'_>>) -> BlockHash {
-    let salt = view.and_then(|view| view.cache_salt.as_deref());
-    // vLLM serves an adapter under a model name of its own.
-    Namespace { model, lora: None, salt, tools: view.and_then(|view| view.tools) }.root()
-}
-
 /// The prompt's text as it stands in the body.
 fn text_of<'a>(view: &RequestView<'a>) -> Cow<'a, [u8]> {
     match view.lead {
@@ -184,7 +177,7 @@ fn text_of<'a>(view: &RequestView<'a>) -> Cow<'a, [u8]> {
 impl<'a> Look<'a> {
     /// The model that workers are asked for; empty if none is known.
     pub(super) fn model(&self) -> &str {
-        &self.model
+        &self.model.name
     }
 
     /// The prompt as it may be written down: always in blocks of text, so that all rows of a log are of one measure.
@@ -192,14 +185,14 @@ impl<'a> Look<'a> {
         let (Unit::Tokens, Some(view)) = (self.unit, &self.view) else {
             return Prompt { root: self.root, blocks: self.blocks.clone(), bytes: self.length };
         };
-        let (root, text) = (namespace(&self.model, Some(view)), text_of(view));
+        let (root, text) = (self.model.text_root(Some(view)), text_of(view));
         let blocks = text_chain(root, &text, self.chunk_bytes).collect();
         Prompt { root, blocks, bytes: text.len() }
     }
 
     /// How long the prompt is by our count, in token mode.
     pub(super) fn count(&self) -> Option<Count> {
-        (self.unit == Unit::Tokens).then(|| Count::of(&self.model, self.length))
+        (self.unit == Unit::Tokens).then(|| Count::of(&self.model.name, self.length))
     }
 
     /// The first characters of the prompt's text. Costs time in proportion to the first messages.
@@ -232,6 +225,8 @@ impl<'a> Look<'a> {
 
 #[cfg(test)]
 mod tests {
+    use warmroute_kv::Namespace;
+
     use super::*;
 
     fn chat(model: &str, salt: &str, system: &str, question: &str) -> String {
@@ -243,7 +238,12 @@ mod tests {
     fn look_at(keys: PromptKeys, body: &str, chunk_bytes: usize) -> Result<Look<'_>, ApiError> {
         let asked = Asked::read(Route::Prompt(keys), body.as_bytes())?;
         let model = asked.model().unwrap_or_default().to_owned();
-        Ok(look(asked, Cow::Owned(model), &HeaderMap::new(), Measure { chunk_bytes, ..Measure::default() }))
+        Ok(look(
+            asked,
+            Cow::<str>::Owned(model).into(),
+            &HeaderMap::new(),
+            Measure { chunk_bytes, ..Measure::default() },
+        ))
     }
 
     fn shared(a: &str, b: &str) -> usize {
@@ -268,7 +268,7 @@ mod tests {
         let asked = Asked::read(Route::Prompt(PromptKeys::CHAT), body.as_bytes()).unwrap();
         let counted = Counted { tokens: (0..37).collect(), block: Tokens(16) };
         let measure = Measure { chunk_bytes: 64, load_bytes: 0, counted: Some(counted) };
-        let look = look(asked, "m".into(), &HeaderMap::new(), measure);
+        let look = look(asked, Cow::Borrowed("m").into(), &HeaderMap::new(), measure);
         let root = Namespace { model: "m", salt: Some("s"), ..Namespace::default() }.root();
         let tokens: Vec<_> = (0..37).collect();
         let names: Vec<_> = token_chain(root, &tokens, 16).collect();
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(renamed, br#"{"input":["a","b"],"model":"f"}"#);
         let look = look(
             asked,
-            "f".into(),
+            Cow::Borrowed("f").into(),
             &HeaderMap::new(),
             Measure { chunk_bytes: 64, load_bytes: body.len(), counted: None },
         );

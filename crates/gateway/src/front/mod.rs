@@ -14,6 +14,7 @@ mod headers;
 mod hearing;
 mod intake;
 mod look;
+mod meant;
 mod models;
 mod outflow;
 mod pages;

@@ -10,6 +10,7 @@ use warmroute_routing::policy::nearest;
 
 use super::Gateway;
 use super::look::Asked;
+use super::meant::Meant;
 use super::refusal::Refusal;
 use super::surfaces::{Route, Surface};
 use crate::config::{AliasConfig, GatewayConfig, alias};
@@ -17,8 +18,7 @@ use crate::sources::catalogue::{Among, Catalogue, Found, merged};
 
 /// What became of a request's model.
 pub(super) struct Served<'a> {
-    /// The name that workers know it by; empty if none is known.
-    pub model: Cow<'a, str>,
+    pub model: Meant<'a>,
     /// The workers that serve it.
     pub among: Among,
     /// What has to change in the body.
@@ -40,9 +40,11 @@ impl Gateway {
         let change = meant.and_then(|model| asked.rename(body, model));
         let model = meant.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed);
         match catalogue.find(&model) {
-            Found::Served(among) => Ok(Served { model, among, change }),
+            Found::Served(among) => {
+                Ok(Served { model: Meant { weights: catalogue.weights(&model), name: model }, among, change })
+            }
             // What a field of this name means there is not for us to say.
-            Found::Unknown if surface.is_other() => Ok(Served { model, among: None, change }),
+            Found::Unknown if surface.is_other() => Ok(Served { model: model.into(), among: None, change }),
             Found::Unknown => Err(unknown(&model, &catalogue, &config.aliases)),
         }
     }
@@ -53,11 +55,11 @@ fn unnamed<'a>(surface: &Surface, catalogue: &Catalogue, body: &[u8]) -> Result<
     let needs_one = !surface.is_other() && surface.route != Route::Maker && !body.is_empty();
     match catalogue.only() {
         Some((name, among)) => {
-            let model = Cow::Owned(name.unwrap_or_default().to_owned());
-            Ok(Served { model, among, change: None })
+            let name = Cow::<str>::Owned(name.unwrap_or_default().to_owned());
+            Ok(Served { model: name.into(), among, change: None })
         }
         None if needs_one => Err(ApiError::model_required(&catalogue.names())),
-        None => Ok(Served { model: Cow::Borrowed(""), among: None, change: None }),
+        None => Ok(Served { model: Cow::Borrowed("").into(), among: None, change: None }),
     }
 }
 

@@ -18,6 +18,7 @@ use warmroute_openai::PromptKeys;
 use warmroute_tokens::{ChatRequest, Prompt, PromptTokenizer, Untokenized};
 
 use super::Gateway;
+use super::meant::Meant;
 use super::surfaces::{Route, Surface};
 use crate::show::metrics::Metrics;
 use crate::sources::catalogue::Among;
@@ -49,8 +50,7 @@ pub(super) struct Counted {
 /// What of a request is looked at for its tokens.
 pub(super) struct Asking<'a> {
     pub surface: &'a Surface,
-    /// As workers know it.
-    pub model: &'a str,
+    pub model: &'a Meant<'a>,
     pub among: &'a Among,
     pub headers: &'a HeaderMap,
     /// As workers will get it.
@@ -117,9 +117,15 @@ impl Gateway {
     /// The prompt's tokens, if its model is in token mode and nothing stands in the way. Dropping the future lets what runs on another
     /// thread end in vain.
     pub(super) async fn counted(&self, asking: Asking<'_>) -> Option<Counted> {
-        let model = self.tokenizers.of(asking.model)?;
+        let model = self.token_model(asking.model)?;
         // Apart in memory, or every request of every model would carry room for it.
         Box::pin(self.counted_for(model, asking)).await
+    }
+
+    /// The model of this name, else that whose weights it has, if it is in token mode.
+    fn token_model(&self, model: &Meant<'_>) -> Option<&TokenModel> {
+        let base = || self.tokenizers.of(&model.weights.as_ref()?.base);
+        self.tokenizers.of(&model.name).or_else(base)
     }
 
     async fn counted_for(&self, model: &TokenModel, asking: Asking<'_>) -> Option<Counted> {
@@ -141,8 +147,8 @@ impl Gateway {
     }
 
     /// The same without waiting for anybody, for who only wants to know where a request would go.
-    pub(super) fn counted_now(&self, surface: &Surface, model: &str, body: &[u8]) -> Option<Counted> {
-        let model = self.tokenizers.of(model)?;
+    pub(super) fn counted_now(&self, surface: &Surface, model: &Meant<'_>, body: &[u8]) -> Option<Counted> {
+        let model = self.token_model(model)?;
         let By::Ours(tokenizer) = &model.by else { return None };
         let prompt = Form::of(surface)?.ok()?.read(tokenizer, body).ok()?;
         Some(Counted { tokens: tokenizer.tokens(prompt).ok()?, block: model.block })

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use warmroute_routing::WorkerId;
 
+use super::weights::Weights;
 use super::worker::{State, Worker};
 
 /// The workers that may take a request, in order of their ids; `None` is everybody.
@@ -19,6 +20,8 @@ pub(crate) type Among = Option<Arc<[WorkerId]>>;
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     models: BTreeMap<Box<str>, Among>,
+    /// What names stand for that are not of weights of their own.
+    weights: BTreeMap<Box<str>, Arc<Weights>>,
     /// The name of the only model there is. Adapters, and other names for the same weights, are no models of their own.
     only: Option<Box<str>>,
     /// Those who serve any model, if there are any.
@@ -38,7 +41,8 @@ impl Catalogue {
     /// What these workers serve.
     pub(super) fn of(workers: &[Arc<Worker>]) -> Self {
         let mut servers: BTreeMap<Box<str>, Vec<WorkerId>> = BTreeMap::new();
-        let (mut silent, mut known, mut weights) = (Vec::new(), 0, BTreeMap::new());
+        let (mut silent, mut known, mut roots, mut weights) =
+            (Vec::new(), 0, BTreeMap::new(), BTreeMap::new());
         for worker in workers {
             let Some(description) = worker.described() else { continue };
             known += 1;
@@ -48,9 +52,12 @@ impl Catalogue {
             for model in &description.models {
                 let Some(name) = model["id"].as_str() else { continue };
                 servers.entry(name.into()).or_default().push(worker.id);
+                if let Some(behind) = Weights::behind(name, &description.models) {
+                    weights.entry(name.into()).or_insert_with(|| Arc::new(behind));
+                }
                 if model["parent"].is_null() {
                     let root = model["root"].as_str().unwrap_or(name);
-                    weights.entry(root.to_owned()).or_insert_with(|| Box::<str>::from(name));
+                    roots.entry(root.to_owned()).or_insert_with(|| Box::<str>::from(name));
                 }
             }
         }
@@ -59,13 +66,13 @@ impl Catalogue {
             list.dedup();
             (list.len() < known).then(|| Arc::from(list))
         };
-        let only = match (weights.len(), weights.into_values().next()) {
+        let only = match (roots.len(), roots.into_values().next()) {
             (1, name) => name,
             _ => None,
         };
         let with_silent = |(name, list): (_, Vec<_>)| (name, among([list, silent.clone()].concat()));
         let models = servers.into_iter().map(with_silent).collect();
-        Self { models, only, silent: (!silent.is_empty()).then(|| among(silent.clone())) }
+        Self { models, weights, only, silent: (!silent.is_empty()).then(|| among(silent.clone())) }
     }
 
     /// Who serves the model of this name.
@@ -76,6 +83,11 @@ impl Catalogue {
             (None, None) if self.models.is_empty() => Found::Served(None),
             (None, None) => Found::Unknown,
         }
+    }
+
+    /// What the model of this name stands for; `None` if it has weights of its own.
+    pub(crate) fn weights(&self, name: &str) -> Option<Arc<Weights>> {
+        self.weights.get(name).cloned()
     }
 
     /// The model that a request means which names none, if there is no doubt; nobody knows its name where no worker says one.

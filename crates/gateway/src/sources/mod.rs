@@ -18,6 +18,7 @@ mod membership;
 mod seats;
 mod token_check;
 mod truth;
+pub(crate) mod weights;
 mod worker;
 
 pub(crate) use self::breaker::{Circuit, Outcome};

@@ -37,7 +37,8 @@ impl Emulator {
             }
             Place::Models => {
                 let longest = self.engine.desk().longest().0;
-                let card = |name: &String| ModelCard::new(name, self.started, longest);
+                let card =
+                    |name: &String| ModelCard::new(name, self.started, longest).with_root(&self.names[0]);
                 answer_body(ModelList::new(self.names.iter().map(card).collect()).to_body().into())
             }
             Place::ResetCache => {

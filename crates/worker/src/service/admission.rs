@@ -17,7 +17,7 @@ use crate::engine::{AnswerOptions, Job, Update};
 use crate::model::{ChatTurn, LoadedModel, TextError};
 
 /// Texts beyond this are tokenized on a blocking thread: at some 10 MB/s a longer one would hold up other connections.
-const INLINE_TEXT_BYTES: usize = 16 << 10;
+const INLINE_TEXT_BYTES: usize = 4 << 10;
 
 /// An answer has begun: its first token is here.
 #[derive(Debug)]

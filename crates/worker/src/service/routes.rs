@@ -127,7 +127,8 @@ async fn answer(
 }
 
 async fn models(State(service): Shared) -> Json<ModelList> {
-    let card = |name: &String| ModelCard::new(name, service.started, service.longest());
+    let card =
+        |name: &String| ModelCard::new(name, service.started, service.longest()).with_root(&service.names[0]);
     Json(ModelList::new(service.names.iter().map(card).collect()))
 }
 

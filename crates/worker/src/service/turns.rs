@@ -86,8 +86,6 @@ mod tests {
         let (one, two, three) = (turns.take(), turns.take(), turns.take());
         drop(two);
         assert!(three.come().now_or_never().is_none());
-        let waiting = tokio::spawn(async move { three.come().await });
-        drop(one);
-        waiting.await.unwrap();
+        tokio::join!(three.come(), async { drop(one) });
     }
 }

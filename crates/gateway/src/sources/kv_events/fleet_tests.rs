@@ -23,6 +23,7 @@ struct World {
     engine: Engine,
     core: Arc<Core>,
     worker: Arc<Worker>,
+    models: Vec<serde_json::Value>,
     holds: BTreeSet<u32>,
     _task: JoinSet<()>,
 }
@@ -33,6 +34,11 @@ fn name(token: u32) -> BlockHash {
 
 impl World {
     async fn new(settings: &str) -> Self {
+        Self::serving(&[serde_json::json!({"id": "m"})], settings).await
+    }
+
+    /// With an engine that lists these models.
+    async fn serving(models: &[serde_json::Value], settings: &str) -> Self {
         let engine = Engine::start().await;
         let config = Arc::new(Live::new(GatewayConfig::from_toml(settings).unwrap()));
         let core = Arc::new(Core::new(&config.now()));
@@ -43,7 +49,8 @@ impl World {
         let mut task = JoinSet::new();
         let (listening, hearer) = (Arc::clone(&worker), Arc::clone(&core));
         task.spawn(async move { listen(&listening, &hearer, &config).await });
-        let mut world = Self { engine, core, worker, holds: BTreeSet::new(), _task: task };
+        let mut world =
+            Self { engine, core, worker, models: models.to_vec(), holds: BTreeSet::new(), _task: task };
         world.join();
         world.engine.heard().await;
         world
@@ -53,7 +60,7 @@ impl World {
     fn join(&self) {
         self.worker.describe(Description {
             block: Some(Tokens(1)),
-            models: vec![serde_json::json!({"id": "m"})],
+            models: self.models.clone(),
             ..Description::default()
         });
         let spec = WorkerSpec { capacity: Some(Tokens(1_000)), publishes: Publishes::Nothing };
@@ -105,6 +112,16 @@ impl World {
     fn statement(&self) -> Statement {
         self.worker.kv_account().unwrap().statement()
     }
+}
+
+#[tokio::test]
+async fn blocks_are_named_for_the_first_name_of_their_weights_whichever_is_listed() {
+    let names = ["first", "m"].map(|name| serde_json::json!({"id": name, "root": "/models/m"}));
+    let mut world = World::serving(&names, SETTINGS).await;
+    world.store(7, false).await;
+    world.is_spoken_for(true).await;
+    let root = warmroute_kv::Namespace { model: "first", ..Default::default() }.root();
+    assert_eq!(world.core.held(WorkerId(0), &[root.next_tokens(&[7])]).0, 1);
 }
 
 #[tokio::test]
@@ -173,7 +190,7 @@ async fn an_engine_that_restarts_is_indexed_from_nothing() {
     let World { engine, core, worker, _task, .. } = world;
     let KvSource { events, replay, .. } = engine.stop().await;
     let engine = Engine::start_at(events.as_str(), replay.unwrap().as_str(), true).await;
-    let mut world = World { engine, core, worker, holds: BTreeSet::new(), _task };
+    let mut world = World { engine, core, worker, models: Vec::new(), holds: BTreeSet::new(), _task };
     world.store(77, true).await;
     world.engine.heard().await;
     world.is_indexed().await;

@@ -36,6 +36,7 @@ pub(crate) use self::speaker::Objection;
 use self::speaker::named_for;
 use super::Worker;
 use super::truth::Truth;
+use super::weights::Weights;
 use crate::config::{KvSource, Live};
 use crate::core::Core;
 
@@ -56,7 +57,9 @@ pub(super) async fn listen(worker: &Worker, core: &Arc<Core>, config: &Live) {
         let models = description.model_ids();
         let block_tokens = description.block.unwrap_or(BLOCK_TOKENS);
         let model = named_for(&models, &config.now()).map(|(model, _)| model).or(models.first().copied());
-        let naming = Naming::new(model.unwrap_or_default(), block_tokens);
+        let model = model.unwrap_or_default();
+        let weights = Weights::behind(model, &description.models);
+        let naming = Naming::new(weights.as_ref().map_or(model, |weights| &weights.base), block_tokens);
         let account = Arc::new(Account::new(naming, worker.kv_sources.len(), told_to(core, worker.id)));
         worker.kv_account.store(Some(Arc::clone(&account)));
         *worker.truth.lock() = Truth::default();
