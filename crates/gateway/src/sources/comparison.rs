@@ -4,7 +4,7 @@ use warmroute_kv::Tokens;
 use warmroute_routing::Request;
 
 use super::Worker;
-use super::kv_events::Objection;
+use super::kv_events::{Hearability, Objection};
 use super::truth::{Answer, Change, Honesty};
 
 /// How far a worker's cache is known, as it is shown.
@@ -33,6 +33,10 @@ impl Worker {
 
     /// It has answered a request.
     pub(crate) fn answered(&self, answer: &Answer) {
+        // While it cannot be heard its events are late, which shows elsewhere, and not untrue.
+        if answer.told && self.kv_account().is_some_and(|account| account.state() != Hearability::Live) {
+            return;
+        }
         let change = self.truth.lock().record(answer);
         match change {
             None => return,

@@ -180,7 +180,7 @@ impl Account {
     }
 
     /// How its worst publisher is heard.
-    pub(super) fn state(&self) -> Hearability {
+    pub(in crate::sources) fn state(&self) -> Hearability {
         self.states.lock().iter().copied().max().unwrap_or(Hearability::Silent)
     }
 

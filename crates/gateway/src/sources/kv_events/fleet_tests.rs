@@ -219,6 +219,24 @@ async fn a_worker_that_was_down_is_listened_to_anew() {
 }
 
 #[tokio::test]
+async fn what_is_predicted_of_a_worker_that_is_not_heard_says_nothing_of_its_honesty() {
+    let mut world = World::new(SETTINGS).await;
+    world.store(1, false).await;
+    world.is_indexed().await;
+    let World { engine, worker, _task, .. } = world;
+    let _gone = engine.stop().await;
+    let unheard = async {
+        while worker.kv_account().unwrap().state() == Hearability::Live {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, unheard).await.expect("it is missed");
+    let wrong = Answer { predicted: Tokens(500), told: true, rehearsed: None, reported: Some(Tokens::ZERO) };
+    (0..100).for_each(|_| worker.answered(&wrong));
+    assert_eq!(worker.cache_view().honesty, Honesty::Unknown);
+}
+
+#[tokio::test]
 async fn events_that_mislead_are_not_believed_until_they_would_have_been_right() {
     let mut world = World::new(SETTINGS).await;
     for token in 0..30 {
