@@ -92,6 +92,7 @@ impl<'a> Visit<'a> {
             headers: &self.headers,
             body: &body,
             fresh: true,
+            departure: None,
         };
         let asked = async {
             let response = self.upstream.request(&outbound).await?;

@@ -25,6 +25,7 @@ use crate::keys::Pass;
 use crate::show::metrics::{CLIENT_GONE, Ended};
 use crate::sources::{Answer, Worker};
 use crate::spans::Trace;
+use crate::upstream::Departure;
 
 /// One request, from its arrival to its end.
 pub(super) struct Exchange {
@@ -43,6 +44,8 @@ pub(super) struct Exchange {
     count: Option<Count>,
     /// What its worker's events would have predicted, where they are not believed.
     pub(super) rehearsed: Option<Tokens>,
+    /// Its place among those that leave for its worker, until it has left.
+    pub(super) departure: Option<Departure>,
     /// What its time goes into, if anybody wants to know.
     pub(super) trace: Option<Box<Trace>>,
 }
@@ -84,6 +87,7 @@ impl Exchange {
             entry,
             count: None,
             rehearsed: None,
+            departure: None,
             trace,
         }
     }

@@ -138,6 +138,8 @@ impl Gateway {
                 trace.attempted(began, &worker.name, became.map_err(Failure::to_string));
             }
             attempt.ended(outcome(&tried));
+            // It has left, or will not.
+            exchange.departure = None;
             let Some(cause) = cause_to_retry(&tried, outgoing.repeatable) else {
                 return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
             };
@@ -217,6 +219,7 @@ impl Gateway {
             headers: &headers,
             body: &outgoing.body,
             fresh,
+            departure: exchange.departure.as_ref(),
         };
         // Waited for where it stands: it is kilobytes of state, which whatever waits for it would move.
         let begin = pin!(async {

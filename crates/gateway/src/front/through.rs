@@ -94,6 +94,7 @@ impl Gateway {
             headers: &headers,
             body: &outgoing.body,
             fresh: false,
+            departure: None,
         };
         let response = self.upstream.request_streamed(&outbound, rest.length, rest).await?;
         let (head, mut rest) = response.into_parts();

@@ -234,6 +234,7 @@ impl Gateway {
             headers: &headers,
             body: asking.body,
             fresh: false,
+            departure: None,
         };
         let response = self.upstream.request(&outbound).await.ok()?;
         let found = response.status().is_success();

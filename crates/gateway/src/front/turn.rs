@@ -118,6 +118,7 @@ impl Gateway {
         let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
         let fallbacks = std::mem::take(&mut decision.fallbacks);
         exchange.place(decision, booking, Arc::clone(&worker));
+        exchange.departure = worker.departs();
         exchange.rehearsed = worker.rehearse(&look.request(None, &|| look.text()));
         Ok(Target { worker, fallbacks })
     }

@@ -6,6 +6,7 @@ use warmroute_routing::Request;
 use super::Worker;
 use super::kv_events::{Hearability, Objection};
 use super::truth::{Answer, Change, Honesty};
+use crate::upstream::Departure;
 
 /// How far a worker's cache is known, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +30,12 @@ impl Worker {
         }
         let (most, account) = (request.most_reusable()?, self.kv_account()?);
         Some(Tokens::of(account.leading(request.blocks) * request.block).min(most))
+    }
+
+    /// The place of a request among those that leave for it, where what it finds is predicted to the block. A shadow is not that exact.
+    pub(crate) fn departs(&self) -> Option<Departure> {
+        let exact = self.kv_account().is_some_and(|account| account.speaks());
+        exact.then(|| self.departures.next())
     }
 
     /// It has answered a request.

@@ -25,6 +25,7 @@ use super::seats::Seats;
 use super::token_check::{LastCheck, TokenCheck};
 use super::truth::Truth;
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
+use crate::upstream::Departures;
 
 /// Whether a worker takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,8 @@ pub(crate) struct Worker {
     pub(super) objection: ArcSwapOption<Objection>,
     /// Whether what is believed of its cache is true.
     pub(super) truth: Mutex<Truth>,
+    /// The order in which requests leave for it.
+    pub(super) departures: Departures,
     /// Whether it passes its probes, for who waits for that.
     pub(super) up: watch::Sender<bool>,
 }
@@ -127,6 +130,7 @@ impl Worker {
             token_check: LastCheck::default(),
             objection: ArcSwapOption::empty(),
             truth: Mutex::default(),
+            departures: Departures::default(),
             up: watch::Sender::new(false),
         }
     }

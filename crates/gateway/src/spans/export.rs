@@ -68,8 +68,15 @@ impl Exporter {
         let (path, body) = (&self.collector.path, Bytes::from(encode::encode(batch)));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let to = &self.collector.url;
-        let outbound =
-            Outbound { method: Method::POST, to, path, headers: &headers, body: &body, fresh: false };
+        let outbound = Outbound {
+            method: Method::POST,
+            to,
+            path,
+            headers: &headers,
+            body: &body,
+            fresh: false,
+            departure: None,
+        };
         let asked = async {
             let answer = self.upstream.request(&outbound).await.map_err(|error| error.to_string())?;
             let status = answer.status();

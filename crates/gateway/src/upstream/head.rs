@@ -170,6 +170,7 @@ mod tests {
             headers: &headers,
             body: &Bytes::from_static(b"{}"),
             fresh: false,
+            departure: None,
         };
         let mut head = Vec::new();
         write(&mut head, &outbound);

@@ -12,6 +12,7 @@
 mod body;
 mod chunked;
 mod connection;
+mod departure;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod head;
@@ -33,6 +34,7 @@ use http::{HeaderMap, Method, Response};
 use rustls::ClientConfig;
 
 use self::connection::Connection;
+pub(crate) use self::departure::{Departure, Departures};
 pub(crate) use self::incoming::Incoming;
 use self::pool::Pool;
 use self::shared::Shared;
@@ -51,6 +53,8 @@ pub(crate) struct Outbound<'a> {
     pub body: &'a Bytes,
     /// Not on a connection that was used before.
     pub fresh: bool,
+    /// Its place among those that leave for this worker, if that matters.
+    pub departure: Option<&'a Departure>,
 }
 
 /// Why a worker gave no answer, or not all of it.
@@ -130,7 +134,13 @@ impl Upstream {
             Some(connection) => connection,
             None => self.connect(outbound.to).await?,
         };
+        if let Some(departure) = outbound.departure {
+            departure.come().await;
+        }
         let sent = connection.send(outbound).await?;
+        if let Some(departure) = outbound.departure {
+            departure.leave();
+        }
         let (parts, mut ending) = connection.head(&outbound.method).await?;
         ending.reusable &= sent.whole;
         let body = body::Incoming::new(connection, ending, outbound.to.clone(), Arc::clone(&self.pool));
@@ -145,7 +155,15 @@ impl Upstream {
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let (path, body) = (PathAndQuery::from_static(path), Bytes::new());
-        let outbound = Outbound { method: Method::GET, to, path: &path, headers, body: &body, fresh: false };
+        let outbound = Outbound {
+            method: Method::GET,
+            to,
+            path: &path,
+            headers,
+            body: &body,
+            fresh: false,
+            departure: None,
+        };
         self.request(&outbound).await
     }
 

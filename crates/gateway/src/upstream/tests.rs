@@ -36,6 +36,7 @@ async fn post(
         headers: &headers,
         body: &body,
         fresh: false,
+        departure: None,
     };
     let answer = upstream.request(&outbound).await?.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(answer.to_vec()).unwrap())
@@ -179,4 +180,46 @@ async fn connections_to_a_worker_that_is_asked_no_more_are_let_go() {
         tokio::join!(serve, post(&upstream, &authority, b"hello")).1.unwrap();
         assert_eq!(upstream.pool.workers(), 1, "those before have left");
     }
+}
+
+#[tokio::test]
+async fn a_request_does_not_overtake_one_that_is_to_leave_before_it() {
+    let ((listener, authority), upstream) = (worker().await, client());
+    let departures = Departures::default();
+    let (first, second) = (departures.next(), departures.next());
+    let (path, headers, body) = (PathAndQuery::from_static("/"), HeaderMap::new(), Bytes::new());
+    let leave = async |departure: &Departure| {
+        let outbound = Outbound {
+            method: Method::GET,
+            to: &authority,
+            path: &path,
+            headers: &headers,
+            body: &body,
+            fresh: true,
+            departure: Some(departure),
+        };
+        upstream.request(&outbound).await.unwrap();
+    };
+    // What is decided second is connected first, and waits.
+    let mut ahead = Box::pin(leave(&second));
+    let mut waiting = tokio::select! {
+        () = &mut ahead => panic!("nobody has answered"),
+        accepted = listener.accept() => accepted.unwrap().0,
+    };
+    tokio::time::pause();
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut ahead).is_pending());
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
+    assert!(waiting.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+    let serve = async {
+        let (mut leaving, _) = listener.accept().await.unwrap();
+        for stream in [&mut leaving, &mut waiting] {
+            heard(stream, "\r\n\r\n").await;
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        }
+        leaving
+    };
+    let (_open, (), ()) = tokio::join!(serve, ahead, leave(&first));
 }

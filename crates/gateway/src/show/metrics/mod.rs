@@ -3,21 +3,25 @@
 //! Labels are bounded: workers and policies are configured, status codes are three digits, reasons and causes are enums.
 //! Buckets are those of OpenTelemetry's GenAI conventions, so that panels made for other gateways fit.
 
+mod labels;
+mod workers;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
-use warmroute_routing::{Decision, Fate, Usage, WorkerView};
+use warmroute_routing::{Decision, Fate};
 
-use crate::sources::kv_events::{Hearability, Statement};
-use crate::sources::{CacheView, Circuit, Honesty};
+use self::labels::{
+    BuildLabel, CachedLabel, CauseLabel, DecisionLabels, FateLabel, KeyLabels, KeyTokenLabels, LogLabel,
+    ModelCauseLabels, RequestLabels, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels,
+};
 
 /// The media type of [`Metrics::encode`]'s text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,85 +38,6 @@ const ERROR_BUCKETS: [f64; 9] = [0.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_38
 
 /// The code under which requests are counted whose client went away before the answer was complete, as nginx has it.
 pub(crate) const CLIENT_GONE: u16 = 499;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    worker: Arc<str>,
-    policy: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    policy: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FateLabel {
-    fate: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CachedLabel {
-    cached: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WorkerLabel {
-    worker: Arc<str>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WorkerStateLabels {
-    worker: Arc<str>,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WorkerWhatLabels {
-    worker: Arc<str>,
-    what: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WorkerSideLabels {
-    worker: Arc<str>,
-    side: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabel {
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ModelCauseLabels {
-    model: String,
-    cause: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KeyLabels {
-    key: Arc<str>,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KeyTokenLabels {
-    key: Arc<str>,
-    of: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LogLabel {
-    log: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabel {
-    version: &'static str,
-}
 
 /// How one request ended, as far as metrics are concerned.
 pub(crate) struct Ended<'a> {
@@ -327,107 +252,6 @@ impl Metrics {
         self.queue_depth.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// The present state of a worker's circuit.
-    pub(crate) fn circuit(&self, name: &Arc<str>, circuit: Circuit) {
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        let state = match circuit {
-            Circuit::Closed => 0,
-            Circuit::HalfOpen => 1,
-            Circuit::Open => 2,
-        };
-        self.worker_circuit_state.get_or_create(&label).set(state);
-    }
-
-    /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
-    pub(crate) fn used(&self, name: &Arc<str>, usage: &Usage, predicted: Tokens) {
-        let Some(reported) = usage.cached else { return };
-        let side = match predicted.cmp(&reported) {
-            std::cmp::Ordering::Less => "under",
-            std::cmp::Ordering::Equal => "exact",
-            std::cmp::Ordering::Greater => "over",
-        };
-        let labels = WorkerSideLabels { worker: Arc::clone(name), side };
-        let error = f64::from(predicted.0.abs_diff(reported.0));
-        self.prediction_error_tokens.get_or_create(&labels).observe(error);
-        for (cached, tokens) in [("all", usage.prompt), ("predicted", predicted), ("reported", reported)] {
-            self.prompt_tokens.get_or_create(&CachedLabel { cached }).inc_by(u64::from(tokens.0));
-        }
-    }
-
-    /// The present state of one worker, and what the router knows of it; `None` if that is nothing.
-    pub(crate) fn worker(&self, name: &Arc<str>, up: bool, known: Option<&WorkerView>) {
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_up.get_or_create(&label).set(i64::from(up));
-        let (in_flight, unread) = known.map_or((0, 0), |view| (view.in_flight, view.unread));
-        self.worker_in_flight.get_or_create(&label).set(i64::from(in_flight));
-        self.worker_unread_prompts.get_or_create(&label).set(i64::from(unread));
-        // What is no longer known is taken back: a stale guess would look like a fact.
-        match known.map(|view| view.token_s) {
-            Some(seconds) => _ = self.worker_prompt_token_seconds.get_or_create(&label).set(seconds),
-            None => _ = self.worker_prompt_token_seconds.remove(&label),
-        }
-        match known.and_then(|view| view.capacity) {
-            Some(tokens) => _ = self.worker_capacity_tokens.get_or_create(&label).set(i64::from(tokens.0)),
-            None => _ = self.worker_capacity_tokens.remove(&label),
-        }
-        match known.and_then(|view| view.seats) {
-            Some(seats) => _ = self.worker_seats.get_or_create(&label).set(i64::from(seats)),
-            None => _ = self.worker_seats.remove(&label),
-        }
-    }
-
-    /// How far a worker's cache is known.
-    pub(crate) fn cache_view(&self, name: &Arc<str>, view: &CacheView) {
-        for state in Honesty::ALL {
-            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
-            self.worker_prediction_state.get_or_create(&labels).set(i64::from(state == view.honesty));
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_cache_exact.get_or_create(&label).set(i64::from(view.exact));
-        match view.gap {
-            Some(gap) => _ = self.worker_prediction_gap.get_or_create(&label).set(gap),
-            None => _ = self.worker_prediction_gap.remove(&label),
-        }
-    }
-
-    fn forget_cache_view(&self, name: &Arc<str>) {
-        for state in Honesty::ALL {
-            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
-            self.worker_prediction_state.remove(&labels);
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_cache_exact.remove(&label);
-        self.worker_prediction_gap.remove(&label);
-    }
-
-    /// What a worker's KV events told so far.
-    pub(crate) fn kv(&self, name: &Arc<str>, told: &Statement) {
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for state in Hearability::ALL {
-            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
-            self.worker_kv_state.get_or_create(&labels).set(i64::from(state == told.state));
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_kv_blocks.get_or_create(&label).set(i64::from(told.blocks));
-        self.worker_kv_lag_seconds.get_or_create(&label).set(told.lag_micros as f64 / 1e6);
-        for (what, count) in told.counts() {
-            let labels = WorkerWhatLabels { worker: Arc::clone(name), what };
-            self.worker_kv_events.get_or_create(&labels).set(number(count));
-        }
-    }
-
-    fn forget_kv(&self, name: &Arc<str>) {
-        for state in Hearability::ALL {
-            self.worker_kv_state.remove(&WorkerStateLabels { worker: Arc::clone(name), state: state.name() });
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_kv_blocks.remove(&label);
-        self.worker_kv_lag_seconds.remove(&label);
-        for (what, _) in Statement::default().counts() {
-            self.worker_kv_events.remove(&WorkerWhatLabels { worker: Arc::clone(name), what });
-        }
-    }
-
     /// A request that showed this key came to its end.
     pub(crate) fn asked_with(&self, key: &Arc<str>, code: u16) {
         self.key_requests.get_or_create(&KeyLabels { key: Arc::clone(key), code }).inc();
@@ -456,24 +280,6 @@ impl Metrics {
         }
     }
 
-    /// A worker has been removed: what was shown of its state is shown no more. What it has done stays counted.
-    pub(crate) fn forget(&self, name: &Arc<str>) {
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        for gauge in [
-            &self.worker_up,
-            &self.worker_in_flight,
-            &self.worker_unread_prompts,
-            &self.worker_capacity_tokens,
-            &self.worker_circuit_state,
-            &self.worker_seats,
-        ] {
-            gauge.remove(&label);
-        }
-        self.worker_prompt_token_seconds.remove(&label);
-        self.forget_kv(name);
-        self.forget_cache_view(name);
-    }
-
     /// The present size of the index, and of all that the router believes.
     pub(crate) fn index(&self, blocks: usize, bytes: usize, all_bytes: usize) {
         let sizes =
@@ -494,9 +300,11 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use warmroute_routing::{BookingId, Reason, WorkerId};
+    use warmroute_routing::{BookingId, Reason, Usage, WorkerId, WorkerView};
 
     use super::*;
+    use crate::sources::kv_events::{Hearability, Statement};
+    use crate::sources::{CacheView, Circuit, Honesty};
 
     fn decision() -> Decision {
         let fate =

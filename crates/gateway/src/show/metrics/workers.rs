@@ -1,0 +1,132 @@
+//! What is shown of each worker, and forgotten when it has gone.
+
+use std::sync::Arc;
+
+use warmroute_kv::Tokens;
+use warmroute_routing::{Usage, WorkerView};
+
+use super::Metrics;
+use super::labels::{CachedLabel, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels};
+use crate::sources::kv_events::{Hearability, Statement};
+use crate::sources::{CacheView, Circuit, Honesty};
+
+impl Metrics {
+    /// The present state of a worker's circuit.
+    pub(crate) fn circuit(&self, name: &Arc<str>, circuit: Circuit) {
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        let state = match circuit {
+            Circuit::Closed => 0,
+            Circuit::HalfOpen => 1,
+            Circuit::Open => 2,
+        };
+        self.worker_circuit_state.get_or_create(&label).set(state);
+    }
+
+    /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
+    pub(crate) fn used(&self, name: &Arc<str>, usage: &Usage, predicted: Tokens) {
+        let Some(reported) = usage.cached else { return };
+        let side = match predicted.cmp(&reported) {
+            std::cmp::Ordering::Less => "under",
+            std::cmp::Ordering::Equal => "exact",
+            std::cmp::Ordering::Greater => "over",
+        };
+        let labels = WorkerSideLabels { worker: Arc::clone(name), side };
+        let error = f64::from(predicted.0.abs_diff(reported.0));
+        self.prediction_error_tokens.get_or_create(&labels).observe(error);
+        for (cached, tokens) in [("all", usage.prompt), ("predicted", predicted), ("reported", reported)] {
+            self.prompt_tokens.get_or_create(&CachedLabel { cached }).inc_by(u64::from(tokens.0));
+        }
+    }
+
+    /// The present state of one worker, and what the router knows of it; `None` if that is nothing.
+    pub(crate) fn worker(&self, name: &Arc<str>, up: bool, known: Option<&WorkerView>) {
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_up.get_or_create(&label).set(i64::from(up));
+        let (in_flight, unread) = known.map_or((0, 0), |view| (view.in_flight, view.unread));
+        self.worker_in_flight.get_or_create(&label).set(i64::from(in_flight));
+        self.worker_unread_prompts.get_or_create(&label).set(i64::from(unread));
+        // What is no longer known is taken back: a stale guess would look like a fact.
+        match known.map(|view| view.token_s) {
+            Some(seconds) => _ = self.worker_prompt_token_seconds.get_or_create(&label).set(seconds),
+            None => _ = self.worker_prompt_token_seconds.remove(&label),
+        }
+        match known.and_then(|view| view.capacity) {
+            Some(tokens) => _ = self.worker_capacity_tokens.get_or_create(&label).set(i64::from(tokens.0)),
+            None => _ = self.worker_capacity_tokens.remove(&label),
+        }
+        match known.and_then(|view| view.seats) {
+            Some(seats) => _ = self.worker_seats.get_or_create(&label).set(i64::from(seats)),
+            None => _ = self.worker_seats.remove(&label),
+        }
+    }
+
+    /// How far a worker's cache is known.
+    pub(crate) fn cache_view(&self, name: &Arc<str>, view: &CacheView) {
+        for state in Honesty::ALL {
+            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
+            self.worker_prediction_state.get_or_create(&labels).set(i64::from(state == view.honesty));
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_cache_exact.get_or_create(&label).set(i64::from(view.exact));
+        match view.gap {
+            Some(gap) => _ = self.worker_prediction_gap.get_or_create(&label).set(gap),
+            None => _ = self.worker_prediction_gap.remove(&label),
+        }
+    }
+
+    fn forget_cache_view(&self, name: &Arc<str>) {
+        for state in Honesty::ALL {
+            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
+            self.worker_prediction_state.remove(&labels);
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_cache_exact.remove(&label);
+        self.worker_prediction_gap.remove(&label);
+    }
+
+    /// What a worker's KV events told so far.
+    pub(crate) fn kv(&self, name: &Arc<str>, told: &Statement) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for state in Hearability::ALL {
+            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
+            self.worker_kv_state.get_or_create(&labels).set(i64::from(state == told.state));
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_kv_blocks.get_or_create(&label).set(i64::from(told.blocks));
+        self.worker_kv_lag_seconds.get_or_create(&label).set(told.lag_micros as f64 / 1e6);
+        for (what, count) in told.counts() {
+            let labels = WorkerWhatLabels { worker: Arc::clone(name), what };
+            self.worker_kv_events.get_or_create(&labels).set(number(count));
+        }
+    }
+
+    fn forget_kv(&self, name: &Arc<str>) {
+        for state in Hearability::ALL {
+            self.worker_kv_state.remove(&WorkerStateLabels { worker: Arc::clone(name), state: state.name() });
+        }
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        self.worker_kv_blocks.remove(&label);
+        self.worker_kv_lag_seconds.remove(&label);
+        for (what, _) in Statement::default().counts() {
+            self.worker_kv_events.remove(&WorkerWhatLabels { worker: Arc::clone(name), what });
+        }
+    }
+
+    /// A worker has been removed: what was shown of its state is shown no more. What it has done stays counted.
+    pub(crate) fn forget(&self, name: &Arc<str>) {
+        let label = WorkerLabel { worker: Arc::clone(name) };
+        for gauge in [
+            &self.worker_up,
+            &self.worker_in_flight,
+            &self.worker_unread_prompts,
+            &self.worker_capacity_tokens,
+            &self.worker_circuit_state,
+            &self.worker_seats,
+        ] {
+            gauge.remove(&label);
+        }
+        self.worker_prompt_token_seconds.remove(&label);
+        self.forget_kv(name);
+        self.forget_cache_view(name);
+    }
+}
