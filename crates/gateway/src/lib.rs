@@ -52,6 +52,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
+use crate::apis::Door;
 use crate::config::Live;
 pub use crate::config::{
     AliasConfig, ConfigError, GatewayConfig, Mark, Millis, ModelConfig, SETTINGS, Setting, TokenizerSource,
@@ -162,7 +163,8 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
             (Arc::clone(&gateway), Arc::clone(&members), Arc::clone(&reloader));
         let admin = Arc::new(Admin { gateway, members, reloader });
         let routes = admin::routes(&admin);
-        tasks.connections.spawn(apis::serve(listener, routes, tasks.connections.clone(), signals.clone()));
+        let door = Door { listener, shown: Arc::clone(&admin.gateway.shown_to_operators) };
+        tasks.connections.spawn(apis::serve(door, routes, tasks.connections.clone(), signals.clone()));
     }
     tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
     let _abandoned = signals.abort.clone().drop_guard();
@@ -235,7 +237,8 @@ fn gateway(
         journal: Arc::new(Journal::open(config, &core)?),
         budget: Arc::new(Budget::new(Instant::now())),
         responses: Arc::default(),
-        shown: Arc::new(Shown::new(config).map_err(ConfigError::from)?),
+        shown: Arc::new(Shown::new(tls::for_clients(config).map_err(ConfigError::from)?)),
+        shown_to_operators: Arc::new(Shown::new(tls::for_operators(config).map_err(ConfigError::from)?)),
         tokenizers: Arc::new(tokenizers),
         draining: CancellationToken::new(),
         spans: Arc::new(spans),

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 pub use self::form::{BadPublisher, GroupName, InstanceId, Publisher, Registration};
 use self::registry::Registry;
 pub use self::registry::Unregistrable;
+use crate::apis::Door;
 use crate::server::Signals;
 use crate::{GatewayError, Listener, apis};
 
@@ -46,7 +47,7 @@ pub async fn start(config: IndexerConfig) -> Result<RunningIndexer, IndexerError
         registry.register(publisher)?;
     }
     let routes = api::routes(Arc::clone(&registry));
-    tasks.spawn(apis::serve(listener, routes, tasks.clone(), signals.clone()));
+    tasks.spawn(apis::serve(Door::plain(listener), routes, tasks.clone(), signals.clone()));
     tracing::info!(%address, "indexer listens");
     Ok(RunningIndexer { address, registry, tasks, signals })
 }
