@@ -128,10 +128,33 @@ pub async fn start(config: GatewayConfig) -> Result<RunningGateway, GatewayError
 /// # Errors
 /// As [`start`].
 pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<RunningGateway, GatewayError> {
+    start_on(config, origins, Sockets::default()).await
+}
+
+/// Sockets that listen already, opened by whoever started us; the settings have their addresses.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For clients, where `listen` says.
+    pub clients: Option<std::net::TcpListener>,
+    /// For the admin API, where `admin_listen` says.
+    pub operators: Option<std::net::TcpListener>,
+}
+
+/// The same on sockets that listen already, where there are any.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_on(
+    config: GatewayConfig,
+    origins: Origins,
+    sockets: Sockets,
+) -> Result<RunningGateway, GatewayError> {
     config.check()?;
-    let clients = Listener::bind(config.listen, "listen", config.reuse_port).await?;
+    let clients = Listener::open(sockets.clients, config.listen, "listen", config.reuse_port).await?;
     let operators = match config.admin_listen.0 {
-        Some(address) => Some(Listener::bind(address, "admin-listen", config.reuse_port).await?),
+        Some(address) => {
+            Some(Listener::open(sockets.operators, address, "admin-listen", config.reuse_port).await?)
+        }
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
@@ -188,11 +211,22 @@ struct Listener {
 }
 
 impl Listener {
-    async fn bind(address: SocketAddr, flag: &'static str, shared: bool) -> Result<Self, GatewayError> {
+    async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, GatewayError> {
+        Self::open(None, address, flag, false).await
+    }
+
+    /// On the socket that is given, or on one of our own, `shared` with others or not.
+    async fn open(
+        given: Option<std::net::TcpListener>,
+        address: SocketAddr,
+        flag: &'static str,
+        shared: bool,
+    ) -> Result<Self, GatewayError> {
         let refused = |source| GatewayError::Listen { address, flag, source };
-        let listener = match shared {
-            true => listen_beside_others(address),
-            false => TcpListener::bind(address).await,
+        let listener = match given {
+            Some(given) => given.set_nonblocking(true).and_then(|()| TcpListener::from_std(given)),
+            None if shared => listen_beside_others(address),
+            None => TcpListener::bind(address).await,
         };
         let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;

@@ -41,7 +41,7 @@ pub struct IndexerConfig {
 /// # Errors
 /// If the address is taken, or a publisher cannot be registered.
 pub async fn start(config: IndexerConfig) -> Result<RunningIndexer, IndexerError> {
-    let Listener { listener, address } = Listener::bind(config.listen, "listen", false).await?;
+    let Listener { listener, address } = Listener::bind(config.listen, "listen").await?;
     let (registry, tasks, signals) = (Arc::new(Registry::default()), TaskTracker::new(), Signals::default());
     for publisher in config.publishers {
         registry.register(publisher)?;
