@@ -1,7 +1,10 @@
 //! Every metric, declared once with its help text; `/metrics` and the reference page are made from this registry.
 //!
-//! Labels are bounded: workers and policies are configured, status codes are three digits, reasons and causes are enums.
+//! Labels are bounded: policies are configured, status codes are three digits, reasons and causes are enums, and of workers only those are
+//! named that belong to the fleet.
 //! Buckets are those of OpenTelemetry's GenAI conventions, so that panels made for other gateways fit.
+
+mod gone;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,6 +19,7 @@ use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Fate, Usage, WorkerView};
 
+pub(crate) use self::gone::gone;
 use crate::sources::kv_events::{Hearability, Statement};
 use crate::sources::{CacheView, Circuit, Honesty};
 
@@ -31,6 +35,9 @@ const TTFT_BUCKETS: [f64; 18] =
 
 /// From a block to the longest prompts; 0 is for those that were exact.
 const ERROR_BUCKETS: [f64; 9] = [0.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];
+
+/// On which side of what was reported a prediction lies.
+const SIDES: [&str; 3] = ["under", "exact", "over"];
 
 /// The code under which requests are counted whose client went away before the answer was complete, as nginx has it.
 pub(crate) const CLIENT_GONE: u16 = 499;
@@ -156,7 +163,7 @@ macro_rules! metrics {
 
 metrics! {
     /// Completion requests by the worker that answered, the policy and the status; 499 is a client that left, 502 and 504
-    /// include workers lost or stalled in the middle of an answer
+    /// include workers lost or stalled in the middle of an answer; the worker `gone` is all that were removed
     requests: Family<RequestLabels, Counter> = Family::default();
     /// From a completion request's arrival to the last byte of its answer
     request_duration_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 2.0, 14));
@@ -341,10 +348,11 @@ impl Metrics {
     /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
     pub(crate) fn used(&self, name: &Arc<str>, usage: &Usage, predicted: Tokens) {
         let Some(reported) = usage.cached else { return };
+        let [under, exact, over] = SIDES;
         let side = match predicted.cmp(&reported) {
-            std::cmp::Ordering::Less => "under",
-            std::cmp::Ordering::Equal => "exact",
-            std::cmp::Ordering::Greater => "over",
+            std::cmp::Ordering::Less => under,
+            std::cmp::Ordering::Equal => exact,
+            std::cmp::Ordering::Greater => over,
         };
         let labels = WorkerSideLabels { worker: Arc::clone(name), side };
         let error = f64::from(predicted.0.abs_diff(reported.0));
@@ -390,16 +398,6 @@ impl Metrics {
         }
     }
 
-    fn forget_cache_view(&self, name: &Arc<str>) {
-        for state in Honesty::ALL {
-            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
-            self.worker_prediction_state.remove(&labels);
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_cache_exact.remove(&label);
-        self.worker_prediction_gap.remove(&label);
-    }
-
     /// What a worker's KV events told so far.
     pub(crate) fn kv(&self, name: &Arc<str>, told: &Statement) {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -413,18 +411,6 @@ impl Metrics {
         for (what, count) in told.counts() {
             let labels = WorkerWhatLabels { worker: Arc::clone(name), what };
             self.worker_kv_events.get_or_create(&labels).set(number(count));
-        }
-    }
-
-    fn forget_kv(&self, name: &Arc<str>) {
-        for state in Hearability::ALL {
-            self.worker_kv_state.remove(&WorkerStateLabels { worker: Arc::clone(name), state: state.name() });
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_kv_blocks.remove(&label);
-        self.worker_kv_lag_seconds.remove(&label);
-        for (what, _) in Statement::default().counts() {
-            self.worker_kv_events.remove(&WorkerWhatLabels { worker: Arc::clone(name), what });
         }
     }
 
@@ -454,24 +440,6 @@ impl Metrics {
             let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             self.config_last_reload_success_timestamp_seconds.set(seconds);
         }
-    }
-
-    /// A worker has been removed: what was shown of its state is shown no more. What it has done stays counted.
-    pub(crate) fn forget(&self, name: &Arc<str>) {
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        for gauge in [
-            &self.worker_up,
-            &self.worker_in_flight,
-            &self.worker_unread_prompts,
-            &self.worker_capacity_tokens,
-            &self.worker_circuit_state,
-            &self.worker_seats,
-        ] {
-            gauge.remove(&label);
-        }
-        self.worker_prompt_token_seconds.remove(&label);
-        self.forget_kv(name);
-        self.forget_cache_view(name);
     }
 
     /// The present size of the index, and of all that the router believes.
