@@ -21,6 +21,12 @@ test-clients *clients:
     cargo build --release --bin warmroute
     scripts/clients/run.py {{ clients }}
 
+# Traces, read by an OpenTelemetry collector that pip installs.
+check-otlp:
+    cargo build --bin warmroute
+    python3 -m venv target/rotel && target/rotel/bin/pip install --quiet rotel==0.0.1a15
+    scripts/check_otlp.py --collector target/rotel
+
 # Real engines behind the gateway, `vllm`, `warmroute` or `llama.cpp`: is what is predicted of their caches what they report?
 test-engines *arguments:
     cargo build --release --bin warmroute

@@ -13,7 +13,7 @@ use warmroute_gateway::{
 };
 use warmroute_routing::policy::POLICIES;
 
-use crate::{Verdict, signals};
+use crate::{Verdict, signals, sockets};
 
 /// Run the gateway: OpenAI-compatible in, workers behind
 #[derive(Args)]
@@ -46,9 +46,11 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<Verdict> {
         println!("{}", summary(&config));
         return Ok(Verdict::Well);
     }
+    let (sockets, addresses) = sockets::inherited()?;
+    let config = addresses.put_into(config);
     let files = flags.config.iter().cloned().collect();
-    let origins = Origins { load: Box::new(move || flags.load()), files };
-    let start = async { Ok(warmroute_gateway::start_from(config, origins).await?) };
+    let origins = Origins { load: Box::new(move || Ok(addresses.put_into(flags.load()?))), files };
+    let start = async { Ok(warmroute_gateway::start_on(config, origins, sockets).await?) };
     let stop = async |gateway: RunningGateway| gateway.shutdown().await;
     signals::serve_with(start, reload_on_hangup, stop).await?;
     Ok(Verdict::Well)

@@ -20,6 +20,7 @@ mod lists;
 mod logging;
 mod signals;
 mod simulate;
+mod sockets;
 mod worker;
 
 /// Allocation is most of what a proxy does per request; mimalloc does it with less locking than the system's.

@@ -1,10 +1,13 @@
-//! A new gateway takes the port over while the old one drains, and no request fails.
+//! A new gateway takes the port over while the old one drains, and no request fails: each with a socket of its own on the same port, or
+//! one after the other with the same socket, which is handed to it.
 //!
 //! Nothing here can wait for ever: a failure ends every client, logs are read to their end by threads of their own, and all of it has
 //! one limit.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -34,19 +37,9 @@ struct Gateway {
 
 impl Gateway {
     /// Starts one, and waits until it listens and its worker is up, which it may say in either order.
-    async fn start(listen: &str, worker: &str) -> Self {
-        let arguments = [
-            "gateway",
-            "--listen",
-            listen,
-            "--worker",
-            worker,
-            "--reuse-port=true",
-            "--drain-delay-ms=500",
-            "--log=info",
-            "--log-format=json",
-        ];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_warmroute"));
+    async fn start(listen: &Listen, worker: &str) -> Self {
+        let mut command = listen.command();
+        let arguments = ["--worker", worker, "--drain-delay-ms=500", "--log=info", "--log-format=json"];
         let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = follow(BufReader::new(child.stderr.take().unwrap()));
         // Held from here on, so that it does not outlive a test that fails.
@@ -76,6 +69,36 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// How a gateway comes to its port.
+enum Listen {
+    /// It opens a socket at this address, beside others.
+    Beside(String),
+    /// It is handed this one, as systemd does it.
+    On(TcpListener),
+}
+
+/// A shell is told to put what it reads from at 3, where sockets that are handed over begin.
+const HAND_OVER: &str = r#"exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@""#;
+
+impl Listen {
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_warmroute");
+        match self {
+            Self::Beside(address) => {
+                let mut command = Command::new(binary);
+                command.args(["gateway", "--listen", address, "--reuse-port=true"]);
+                command
+            }
+            Self::On(socket) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", HAND_OVER, binary, "gateway"]);
+                command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+                command
+            }
+        }
     }
 }
 
@@ -143,17 +166,20 @@ async fn answered(seen: &Seen, more: usize) {
     }
 }
 
-async fn restart_again_and_again(seen: &Arc<Seen>) {
+async fn restart_again_and_again(mut listen: Listen, seen: &Arc<Seen>) {
     let worker = emulated::start(EmulatedConfig::default()).await.unwrap();
     let worker_url = format!("http://{}", worker.address());
-    let mut old = Gateway::start("127.0.0.1:0", &worker_url).await;
+    let mut old = Gateway::start(&listen, &worker_url).await;
+    if let Listen::Beside(address) = &mut listen {
+        address.clone_from(&old.address);
+    }
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         clients.spawn(ask(old.address.clone(), number % 2 == 0, Arc::clone(seen)));
     }
     answered(seen, 100).await;
     for _ in 0..RESTARTS {
-        let new = Gateway::start(&old.address, &worker_url).await;
+        let new = Gateway::start(&listen, &worker_url).await;
         std::mem::replace(&mut old, new).end().await;
         answered(seen, 100).await;
     }
@@ -163,9 +189,18 @@ async fn restart_again_and_again(seen: &Arc<Seen>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_fails_no_request() {
+async fn a_rolling_restart_beside_the_old_one_fails_no_request() {
+    restart(Listen::Beside("127.0.0.1:0".to_owned())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_on_a_socket_that_is_handed_over_fails_no_request() {
+    restart(Listen::On(TcpListener::bind("127.0.0.1:0").unwrap())).await;
+}
+
+async fn restart(listen: Listen) {
     let seen = Arc::new(Seen::default());
-    let ended = timeout(LIMIT, restart_again_and_again(&seen)).await;
+    let ended = timeout(LIMIT, restart_again_and_again(listen, &seen)).await;
     println!("{} requests over {RESTARTS} restarts", seen.answered.load(Ordering::SeqCst));
     assert_eq!(seen.failed.get(), None);
     ended.expect("it took too long: this is a hang");

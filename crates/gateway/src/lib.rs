@@ -52,6 +52,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
+use crate::apis::Door;
 use crate::config::Live;
 pub use crate::config::{
     AliasConfig, ConfigError, GatewayConfig, Mark, Millis, ModelConfig, SETTINGS, Setting, TokenizerSource,
@@ -127,10 +128,33 @@ pub async fn start(config: GatewayConfig) -> Result<RunningGateway, GatewayError
 /// # Errors
 /// As [`start`].
 pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<RunningGateway, GatewayError> {
+    start_on(config, origins, Sockets::default()).await
+}
+
+/// Sockets that listen already, opened by whoever started us; the settings have their addresses.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For clients, where `listen` says.
+    pub clients: Option<std::net::TcpListener>,
+    /// For the admin API, where `admin_listen` says.
+    pub operators: Option<std::net::TcpListener>,
+}
+
+/// The same on sockets that listen already, where there are any.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_on(
+    config: GatewayConfig,
+    origins: Origins,
+    sockets: Sockets,
+) -> Result<RunningGateway, GatewayError> {
     config.check()?;
-    let clients = Listener::bind(config.listen, "listen", config.reuse_port).await?;
+    let clients = Listener::open(sockets.clients, config.listen, "listen", config.reuse_port).await?;
     let operators = match config.admin_listen.0 {
-        Some(address) => Some(Listener::bind(address, "admin-listen", config.reuse_port).await?),
+        Some(address) => {
+            Some(Listener::open(sockets.operators, address, "admin-listen", config.reuse_port).await?)
+        }
         None => None,
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
@@ -162,7 +186,8 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
             (Arc::clone(&gateway), Arc::clone(&members), Arc::clone(&reloader));
         let admin = Arc::new(Admin { gateway, members, reloader });
         let routes = admin::routes(&admin);
-        tasks.connections.spawn(apis::serve(listener, routes, tasks.connections.clone(), signals.clone()));
+        let door = Door { listener, shown: Arc::clone(&admin.gateway.shown_to_operators) };
+        tasks.connections.spawn(apis::serve(door, routes, tasks.connections.clone(), signals.clone()));
     }
     tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
     let _abandoned = signals.abort.clone().drop_guard();
@@ -186,11 +211,22 @@ struct Listener {
 }
 
 impl Listener {
-    async fn bind(address: SocketAddr, flag: &'static str, shared: bool) -> Result<Self, GatewayError> {
+    async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, GatewayError> {
+        Self::open(None, address, flag, false).await
+    }
+
+    /// On the socket that is given, or on one of our own, `shared` with others or not.
+    async fn open(
+        given: Option<std::net::TcpListener>,
+        address: SocketAddr,
+        flag: &'static str,
+        shared: bool,
+    ) -> Result<Self, GatewayError> {
         let refused = |source| GatewayError::Listen { address, flag, source };
-        let listener = match shared {
-            true => listen_beside_others(address),
-            false => TcpListener::bind(address).await,
+        let listener = match given {
+            Some(given) => given.set_nonblocking(true).and_then(|()| TcpListener::from_std(given)),
+            None if shared => listen_beside_others(address),
+            None => TcpListener::bind(address).await,
         };
         let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -235,7 +271,8 @@ fn gateway(
         journal: Arc::new(Journal::open(config, &core)?),
         budget: Arc::new(Budget::new(Instant::now())),
         responses: Arc::default(),
-        shown: Arc::new(Shown::new(config).map_err(ConfigError::from)?),
+        shown: Arc::new(Shown::new(tls::for_clients(config).map_err(ConfigError::from)?)),
+        shown_to_operators: Arc::new(Shown::new(tls::for_operators(config).map_err(ConfigError::from)?)),
         tokenizers: Arc::new(tokenizers),
         draining: CancellationToken::new(),
         spans: Arc::new(spans),

@@ -89,7 +89,8 @@ impl Reloader {
         let mut read = self.read.lock();
         let told = (self.origins.load)()?;
         told.check()?;
-        let (keys, shown) = (told.all_keys()?, tls::for_clients(&told)?);
+        let keys = told.all_keys()?;
+        let (to_clients, to_operators) = (tls::for_clients(&told)?, tls::for_operators(&told)?);
         let running = self.gateway.config.now();
         let names =
             |settings: Vec<&'static Setting>| settings.into_iter().map(|setting| setting.name).collect();
@@ -104,7 +105,8 @@ impl Reloader {
         }
         self.gateway.config.replace(merged);
         self.gateway.keys.replace(&keys);
-        self.gateway.shown.replace(shown);
+        self.gateway.shown.replace(to_clients);
+        self.gateway.shown_to_operators.replace(to_operators);
         self.members.tell(&Origin::Settings, told.workers.clone());
         self.gateway.journal.reopen();
         let later = running.changes(&told).filter(|setting| setting.is(Mark::restart)).collect();
@@ -130,8 +132,9 @@ impl Reloader {
     pub(crate) async fn follow_files(&self) {
         let mut files = self.origins.files.clone();
         let config = self.gateway.config.now();
-        let named = [&config.keys_file, &config.tls_cert, &config.tls_key];
-        files.extend(named.into_iter().filter_map(|file| Some(file.0.as_ref()?.0.clone())));
+        let certificates = [&config.tls_cert, &config.tls_key, &config.admin_tls_cert, &config.admin_tls_key];
+        let named = certificates.into_iter().chain([&config.keys_file]);
+        files.extend(named.filter_map(|file| Some(file.0.as_ref()?.0.clone())));
         if files.is_empty() {
             return;
         }

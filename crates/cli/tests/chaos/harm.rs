@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use warmroute_gateway::{RunningGateway, WorkerConfig};
 use warmroute_routing::Chance;
 use warmroute_worker::emulated::{self, EmulatedConfig, Pace, RunningEmulator};
@@ -28,6 +28,19 @@ const ANSWER: Duration = Duration::from_millis(20);
 /// The workers, and what was done to them.
 pub(crate) struct Workers {
     all: Vec<Slot>,
+    /// If faults are all that is done, those whose names begin so.
+    only: Option<String>,
+    /// In the order in which they began.
+    pub(crate) harms: Vec<Harm>,
+}
+
+/// What was done to a worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Harm {
+    pub(crate) worker: String,
+    pub(crate) what: &'static str,
+    pub(crate) began: Instant,
+    pub(crate) ended: Option<Instant>,
 }
 
 /// A worker, or where one was.
@@ -74,7 +87,7 @@ impl Workers {
         for _ in 0..count {
             all.push(Slot::new().await);
         }
-        Self { all }
+        Self { all, only: std::env::var("WARMROUTE_CHAOS_ONLY").ok(), harms: Vec::new() }
     }
 
     pub(crate) fn urls(&self) -> Vec<WorkerConfig> {
@@ -87,7 +100,12 @@ impl Workers {
         for _ in 0..=chance.below(self.all.len() / 2) {
             let place = chance.below(self.all.len());
             let slot = &mut self.all[place];
-            let what = harm(slot, chance, gateway).await;
+            let (worker, began) = (slot.address.to_string(), Instant::now());
+            let what = match &self.only {
+                Some(only) => break_down(slot, only, chance),
+                None => harm(slot, chance, gateway).await,
+            };
+            self.harms.push(Harm { worker, what, began, ended: None });
             done.push(format!("{place}: {what}"));
         }
         done.join(", ")
@@ -105,6 +123,8 @@ impl Workers {
                 (None, false) => slot.running = Some(worker(slot.address).await),
             }
         }
+        let now = Instant::now();
+        self.harms.iter_mut().for_each(|harm| _ = harm.ended.get_or_insert(now));
     }
 
     /// Requests that are still at some worker.
@@ -116,6 +136,14 @@ impl Workers {
         }
         left
     }
+}
+
+/// One of the faults whose names begin so.
+fn break_down(slot: &Slot, only: &str, chance: &mut Chance) -> &'static str {
+    let faults: Vec<_> = FAULTS.into_iter().filter(|fault| fault.starts_with(only)).collect();
+    let fault = faults[chance.below(faults.len())];
+    slot.running.as_ref().unwrap().faults().add(fault.parse().unwrap());
+    fault
 }
 
 async fn harm(slot: &mut Slot, chance: &mut Chance, gateway: &RunningGateway) -> &'static str {

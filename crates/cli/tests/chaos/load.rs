@@ -11,7 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How one request ended, as its client saw it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Ending {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) status: u16,
     pub(crate) attempts: u32,
+    /// Who answered, if anybody did.
+    pub(crate) worker: String,
     pub(crate) whole: bool,
     /// What an error said.
     pub(crate) error: String,
@@ -59,6 +61,8 @@ impl Load {
 async fn run(gateway: SocketAddr, per_s: f64, over: Arc<AtomicBool>) -> Vec<Ending> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut due = interval(Duration::from_secs_f64(per_s.recip()));
+    // Where the machine did not run us, nobody asks all at once for what was missed.
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut under_way, mut endings) = (JoinSet::new(), Vec::new());
     for number in 0_u64.. {
         due.tick().await;
@@ -89,6 +93,7 @@ async fn ask(client: Clients, gateway: SocketAddr, number: u64) -> Ending {
         first_byte: None,
         status: 0,
         attempts: 0,
+        worker: String::new(),
         whole: false,
         error: String::new(),
     };
@@ -106,6 +111,8 @@ where
     ending.status = answer.status().as_u16();
     let attempts = answer.headers().get("x-warmroute-attempts");
     ending.attempts = attempts.and_then(|count| count.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let worker = answer.headers().get("x-warmroute-worker");
+    ending.worker = worker.and_then(|name| name.to_str().ok()).unwrap_or_default().to_owned();
     let mut body = answer.into_body();
     loop {
         match body.frame().await {

@@ -138,6 +138,12 @@ settings! {
         /// PEM file with the key of `tls_cert`; read again with it.
         #[serde(deserialize_with = "from_text")]
         tls_key: Optional<FilePath> = Optional::OFF;
+        /// PEM file with the certificate that those who use the admin API are shown, or off for plain HTTP; read again on a reload.
+        #[serde(deserialize_with = "from_text")]
+        admin_tls_cert: Optional<FilePath> = Optional::OFF;
+        /// PEM file with the key of `admin_tls_cert`; read again with it. The files may be those of `tls_cert` and `tls_key`.
+        #[serde(deserialize_with = "from_text")]
+        admin_tls_key: Optional<FilePath> = Optional::OFF;
         /// Let another gateway listen on the same port (SO_REUSEPORT): a new one can take over while this one drains. See docs/operations.md.
         reuse_port: bool = false, restart;
         /// Threads that serve connections, each its own; 0 is one for each processor. Each fills about one processor when it is busy.
@@ -331,6 +337,7 @@ impl GatewayConfig {
             return Err(ConfigError::Zero { name });
         }
         tls::for_clients(self)?;
+        tls::for_operators(self)?;
         tls::for_workers(self.tls_ca.0.as_ref())?;
         let keys = self.all_keys()?;
         match self.admin_listen.0 {

@@ -218,7 +218,7 @@ impl Exchange {
         }
         if let (Some(usage), 1) = (usage, placed.attempts()) {
             let Decision { overlap: predicted, told, .. } = placed.decision;
-            self.core.metrics.used(&placed.worker.name, &usage, predicted);
+            self.core.metrics.used(placed.worker.label(), &usage, predicted);
             let answer = Answer { predicted, told, rehearsed: self.rehearsed, reported: usage.cached };
             placed.worker.answered(&answer);
         }
@@ -300,7 +300,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let placed = self.placed.as_ref();
         self.core.metrics.ended(&Ended {
-            worker: placed.map(|placed| &placed.worker.name),
+            worker: placed.map(|placed| placed.worker.label()),
             policy: placed.map_or("none", |placed| placed.decision.policy),
             code: self.code,
             took: self.arrived.elapsed(),

@@ -111,9 +111,8 @@ fn outcome(tried: &Tried) -> Outcome {
         Ok(_) => Outcome::Good,
         // Failing to connect may be our own fault, such as having no file descriptor left.
         Err(Failure::Unreachable(error)) if !error.nobody_there() => Outcome::Unknown,
-        Err(Failure::Unreachable(_) | Failure::Broken(_) | Failure::Stalled | Failure::Silent) => {
-            Outcome::Bad
-        }
+        Err(Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent) => Outcome::Bad,
+        Err(Failure::Stalled) => Outcome::Stalled,
         Err(Failure::Late) => Outcome::Unknown,
     }
 }
@@ -137,7 +136,7 @@ impl Gateway {
                 let became = tried.as_ref().map(|answer| answer.head.status.as_u16());
                 trace.attempted(began, &worker.name, became.map_err(Failure::to_string));
             }
-            attempt.ended(outcome(&tried));
+            attempt.ended(outcome(&tried), &self.fleet);
             // It has left, or will not.
             exchange.departure = None;
             let Some(cause) = cause_to_retry(&tried, outgoing.repeatable) else {

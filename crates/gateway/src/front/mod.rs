@@ -81,6 +81,8 @@ pub(crate) struct Gateway {
     pub budget: Arc<Budget>,
     pub responses: Arc<Responses>,
     pub shown: Arc<Shown>,
+    /// What those who use the admin API are shown.
+    pub shown_to_operators: Arc<Shown>,
     pub tokenizers: Arc<Tokenizers>,
     pub spans: Arc<Spans>,
     /// Cancelled when a drain begins.

@@ -45,13 +45,14 @@ impl Gateway {
             if let Some(trace) = &mut exchange.trace {
                 trace.attempted(began, &worker.name, became(&tried));
             }
-            trial.ended(match &tried {
+            let outcome = match &tried {
                 Ok(Ok(answer)) if answer.head.status.is_server_error() => Outcome::Bad,
                 Ok(Ok(_)) => Outcome::Good,
                 Ok(Err(Interrupted::Worker(error))) if error.nobody_there() => Outcome::Bad,
                 // It may have been the client that was slow, or broke off.
                 Ok(Err(_)) | Err(_) => Outcome::Unknown,
-            });
+            };
+            trial.ended(outcome, &self.fleet);
             let failed = match tried {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Interrupted::Body(error))) => return Err(error.into()),

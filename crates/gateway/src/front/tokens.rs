@@ -261,7 +261,7 @@ impl Count {
             worker.tokens_agree();
             return;
         }
-        metrics.tokens_differ(&worker.name);
+        metrics.tokens_differ(worker.label());
         if worker.tokens_differ() {
             tracing::warn!(
                 worker = %worker.name,

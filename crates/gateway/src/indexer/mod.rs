@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 pub use self::form::{BadPublisher, GroupName, InstanceId, Publisher, Registration};
 use self::registry::Registry;
 pub use self::registry::Unregistrable;
+use crate::apis::Door;
 use crate::server::Signals;
 use crate::{GatewayError, Listener, apis};
 
@@ -40,13 +41,13 @@ pub struct IndexerConfig {
 /// # Errors
 /// If the address is taken, or a publisher cannot be registered.
 pub async fn start(config: IndexerConfig) -> Result<RunningIndexer, IndexerError> {
-    let Listener { listener, address } = Listener::bind(config.listen, "listen", false).await?;
+    let Listener { listener, address } = Listener::bind(config.listen, "listen").await?;
     let (registry, tasks, signals) = (Arc::new(Registry::default()), TaskTracker::new(), Signals::default());
     for publisher in config.publishers {
         registry.register(publisher)?;
     }
     let routes = api::routes(Arc::clone(&registry));
-    tasks.spawn(apis::serve(listener, routes, tasks.clone(), signals.clone()));
+    tasks.spawn(apis::serve(Door::plain(listener), routes, tasks.clone(), signals.clone()));
     tracing::info!(%address, "indexer listens");
     Ok(RunningIndexer { address, registry, tasks, signals })
 }

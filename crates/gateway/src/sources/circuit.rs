@@ -3,38 +3,57 @@
 //! The breaker decides, the router is told whenever its answer changes, and both happen under the breaker's lock, so that the router
 //! always knows what was decided last.
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use warmroute_routing::Event;
 
-use super::Worker;
-use super::breaker::{Breaker, Circuit, Outcome, Trial};
+use super::breaker::{Begun, Breaker, Circuit};
+use super::window::{Outcome, Outcomes};
+use super::{Fleet, State, Worker};
 use crate::core::Core;
 
 /// One request at one worker until its first byte. Dropping it without an outcome says that nobody knows.
 pub(crate) struct Attempt<'a> {
     core: &'a Core,
     worker: &'a Worker,
-    trial: Trial,
+    begun: Begun,
     outcome: Outcome,
 }
 
 impl<'a> Attempt<'a> {
     /// A request is sent to `worker`.
     pub(crate) fn begin(core: &'a Core, worker: &'a Worker) -> Self {
-        let trial = worker.change_circuit(core, Breaker::begin);
-        Self { core, worker, trial, outcome: Outcome::Unknown }
+        let begun = worker.change_circuit(core, Breaker::begin);
+        Self { core, worker, begun, outcome: Outcome::Unknown }
     }
 
-    /// How it went.
-    pub(crate) fn ended(mut self, outcome: Outcome) {
+    /// How it went, at one of the workers of `fleet`.
+    pub(crate) fn ended(mut self, outcome: Outcome, fleet: &Fleet) {
+        let (core, worker) = (self.core, self.worker);
         self.outcome = outcome;
+        drop(self);
+        if outcome.is_bad() {
+            fleet.compare(core, worker);
+        }
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let (trial, outcome) = (self.trial, self.outcome);
-        self.worker.change_circuit(self.core, |breaker| breaker.end(trial, outcome, Instant::now()));
+        let (begun, outcome) = (self.begun, self.outcome);
+        self.worker.change_circuit(self.core, |breaker| breaker.end(begun, outcome, Instant::now()));
+    }
+}
+
+impl Fleet {
+    /// Holds a worker's latest outcomes against those of all others. One lock is held at a time, and only after a failure.
+    fn compare(&self, core: &Core, worker: &Worker) {
+        let now = Instant::now();
+        let mut others = Outcomes::default();
+        for other in self.workers().iter().filter(|other| other.id != worker.id && other.state() == State::Up)
+        {
+            others += other.breaker.lock().outcomes(now);
+        }
+        worker.change_circuit(core, |breaker| breaker.compare(others, now));
     }
 }
 
@@ -53,19 +72,7 @@ impl Worker {
         core.observe_both(joined, Some(Event::Seated { worker: self.id, seats }));
     }
 
-    /// Ends the breaker's pauses when their time has come, for as long as it is polled.
-    pub(super) async fn mend_circuit(&self, core: &Core) {
-        loop {
-            let due = self.breaker.lock().due();
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => self.opened.notified().await,
-            }
-            self.change_circuit(core, |breaker| breaker.tick(Instant::now()));
-        }
-    }
-
-    fn change_circuit<T>(&self, core: &Core, change: impl FnOnce(&mut Breaker) -> T) -> T {
+    pub(super) fn change_circuit<T>(&self, core: &Core, change: impl FnOnce(&mut Breaker) -> T) -> T {
         let mut breaker = self.breaker.lock();
         let (before, spared) = (breaker.circuit(), breaker.spares());
         let made = change(&mut breaker);

@@ -94,7 +94,7 @@ impl Checker {
         tokio::select! {
             () = gone => {}
             () = self.watch(worker) => {}
-            () = worker.mend_circuit(&self.core) => {}
+            () = self.mend_circuit(worker) => {}
             () = self.keep_seats(worker) => {}
             () = listen(worker, &self.core, &self.config) => {}
         }
@@ -210,7 +210,7 @@ impl Checker {
 }
 
 /// The whole body, unless it is cut or absurdly long.
-async fn read(response: Response<Incoming>) -> Option<Bytes> {
+pub(super) async fn read(response: Response<Incoming>) -> Option<Bytes> {
     Some(Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?.to_bytes())
 }
 

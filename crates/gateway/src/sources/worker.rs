@@ -25,6 +25,7 @@ use super::seats::Seats;
 use super::token_check::{LastCheck, TokenCheck};
 use super::truth::Truth;
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
+use crate::show::metrics::gone;
 use crate::upstream::Departures;
 
 /// Whether a worker takes requests.
@@ -160,6 +161,12 @@ impl Worker {
     /// Whether it will be gone when its last request has ended.
     pub(crate) fn leaving(&self) -> bool {
         self.leaving.is_cancelled()
+    }
+
+    /// Its name in counts: once it is on its way out, that of all that are gone.
+    pub(crate) fn label(&self) -> &Arc<str> {
+        // Asked in this order, since only the first costs nothing.
+        if self.draining() && self.leaving() { gone() } else { &self.name }
     }
 
     /// What it said of itself.

@@ -40,15 +40,17 @@ pub enum BadTls {
     },
     /// A certificate and a key that do not go together, or cannot be used.
     #[error(
-        "tls_cert {cert} and tls_key {key} cannot be used together: {why}; hint: the key has to be that of the first certificate in the file"
+        "{settings} {cert} and {key} cannot be used together: {why}; hint: the key has to be that of the first certificate in the file"
     )]
     Unfit {
+        /// The settings that name them.
+        settings: &'static str,
         /// The certificate's file.
         cert: String,
         /// The key's file.
         key: String,
         /// What rustls said.
-        why: rustls::Error,
+        why: Box<rustls::Error>,
     },
     /// A certificate that is nobody's root.
     #[error(

@@ -1,4 +1,4 @@
-//! TLS on both sides, with certificates that are made here.
+//! TLS on all sides, with certificates that are made here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -74,6 +74,14 @@ async fn connect(
     believed: &Identity,
     offers: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_to(gateway.address(), believed, offers).await
+}
+
+async fn connect_to(
+    to: SocketAddr,
+    believed: &Identity,
+    offers: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(believed.certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -81,7 +89,7 @@ async fn connect(
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = offers.iter().map(|offer| offer.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let stream = TcpStream::connect(to).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
@@ -151,6 +159,37 @@ async fn a_renewed_certificate_is_shown_after_a_reload_and_open_connections_go_o
     let error = gateway.reload().unwrap_err().to_string();
     assert!(error.contains("key.pem") && error.contains("hint:"), "{error}");
     assert_eq!(ask(&mut http1(connect(&gateway, &identity, &[]).await.unwrap()).await).await, 200);
+}
+
+/// Asks the admin API for the workers.
+async fn ask_admin(stream: TlsStream<TcpStream>) -> u16 {
+    let asked = request("GET", "/workers", "");
+    within(http1(stream).await.send_request(asked)).await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_api_has_a_certificate_of_its_own_which_a_reload_renews() {
+    let (worker, mut identity) = (Worker::start(Act::json("{}")).await, Identity::new("admin"));
+    let gateway = gateway_with(&[&worker], |config| {
+        config.set("admin_listen", "127.0.0.1:0").unwrap();
+        config.set("admin_tls_cert", &identity.file("cert.pem")).unwrap();
+        config.set("admin_tls_key", &identity.file("key.pem")).unwrap();
+    })
+    .await;
+    let admin = gateway.admin_address().unwrap();
+    let connect = async |identity: &Identity| connect_to(admin, identity, &["http/1.1"]).await;
+    assert_eq!(ask_admin(connect(&identity).await.unwrap()).await, 200);
+
+    let mut plain = crate::client::bare_request(admin).await;
+    let mut read = Vec::new();
+    let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut plain, &mut read)).await;
+    assert!(!read.starts_with(b"HTTP"), "nobody is answered without TLS");
+
+    identity.renew();
+    assert!(connect(&identity).await.is_err(), "nothing changes before the reload");
+    gateway.reload().unwrap();
+    assert_eq!(ask_admin(connect(&identity).await.unwrap()).await, 200);
+    assert_eq!(complete(gateway.address()).await.status, 200, "clients go on without TLS");
 }
 
 /// Puts TLS before a worker; returns where it listens.
@@ -231,6 +270,11 @@ fn mistakes_in_files_are_mistakes_in_the_settings() {
         (vec![("tls_cert", cert.clone()), ("tls_key", cert.clone())], "has no private key in it"),
         (vec![("tls_cert", cert), ("tls_key", other.file("key.pem"))], "cannot be used together"),
         (vec![("tls_ca", "/no/such.pem".into())], "tls_ca /no/such.pem cannot be read"),
+        (vec![("admin_tls_cert", other.file("cert.pem"))], "admin_tls_cert is set and admin_tls_key is not"),
+        (
+            vec![("admin_tls_cert", other.file("cert.pem")), ("admin_tls_key", identity.file("key.pem"))],
+            "admin_tls_cert and admin_tls_key",
+        ),
     ] {
         let mut config = crate::fleet::settings(&["http://127.0.0.1:1".to_owned()]);
         for (name, value) in &settings {

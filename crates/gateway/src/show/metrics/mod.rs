@@ -1,8 +1,10 @@
 //! Every metric, declared once with its help text; `/metrics` and the reference page are made from this registry.
 //!
-//! Labels are bounded: workers and policies are configured, status codes are three digits, reasons and causes are enums.
+//! Labels are bounded: policies are configured, status codes are three digits, reasons and causes are enums, and of workers only those are
+//! named that belong to the fleet.
 //! Buckets are those of OpenTelemetry's GenAI conventions, so that panels made for other gateways fit.
 
+mod gone;
 mod labels;
 mod workers;
 
@@ -18,6 +20,7 @@ use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Fate};
 
+pub(crate) use self::gone::gone;
 use self::labels::{
     BuildLabel, CachedLabel, CauseLabel, DecisionLabels, FateLabel, KeyLabels, KeyTokenLabels, LogLabel,
     ModelCauseLabels, RequestLabels, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels,
@@ -35,6 +38,9 @@ const TTFT_BUCKETS: [f64; 18] =
 
 /// From a block to the longest prompts; 0 is for those that were exact.
 const ERROR_BUCKETS: [f64; 9] = [0.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];
+
+/// On which side of what was reported a prediction lies.
+const SIDES: [&str; 3] = ["under", "exact", "over"];
 
 /// The code under which requests are counted whose client went away before the answer was complete, as nginx has it.
 pub(crate) const CLIENT_GONE: u16 = 499;
@@ -81,7 +87,7 @@ macro_rules! metrics {
 
 metrics! {
     /// Completion requests by the worker that answered, the policy and the status; 499 is a client that left, 502 and 504
-    /// include workers lost or stalled in the middle of an answer
+    /// include workers lost or stalled in the middle of an answer; the worker `gone` is all that were removed
     requests: Family<RequestLabels, Counter> = Family::default();
     /// From a completion request's arrival to the last byte of its answer
     request_duration_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 2.0, 14));

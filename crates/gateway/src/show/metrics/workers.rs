@@ -1,12 +1,12 @@
-//! What is shown of each worker, and forgotten when it has gone.
+//! What is shown of each worker.
 
 use std::sync::Arc;
 
 use warmroute_kv::Tokens;
 use warmroute_routing::{Usage, WorkerView};
 
-use super::Metrics;
 use super::labels::{CachedLabel, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels};
+use super::{Metrics, SIDES};
 use crate::sources::kv_events::{Hearability, Statement};
 use crate::sources::{CacheView, Circuit, Honesty};
 
@@ -25,10 +25,11 @@ impl Metrics {
     /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
     pub(crate) fn used(&self, name: &Arc<str>, usage: &Usage, predicted: Tokens) {
         let Some(reported) = usage.cached else { return };
+        let [under, exact, over] = SIDES;
         let side = match predicted.cmp(&reported) {
-            std::cmp::Ordering::Less => "under",
-            std::cmp::Ordering::Equal => "exact",
-            std::cmp::Ordering::Greater => "over",
+            std::cmp::Ordering::Less => under,
+            std::cmp::Ordering::Equal => exact,
+            std::cmp::Ordering::Greater => over,
         };
         let labels = WorkerSideLabels { worker: Arc::clone(name), side };
         let error = f64::from(predicted.0.abs_diff(reported.0));
@@ -74,16 +75,6 @@ impl Metrics {
         }
     }
 
-    fn forget_cache_view(&self, name: &Arc<str>) {
-        for state in Honesty::ALL {
-            let labels = WorkerStateLabels { worker: Arc::clone(name), state: state.name() };
-            self.worker_prediction_state.remove(&labels);
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_cache_exact.remove(&label);
-        self.worker_prediction_gap.remove(&label);
-    }
-
     /// What a worker's KV events told so far.
     pub(crate) fn kv(&self, name: &Arc<str>, told: &Statement) {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -98,35 +89,5 @@ impl Metrics {
             let labels = WorkerWhatLabels { worker: Arc::clone(name), what };
             self.worker_kv_events.get_or_create(&labels).set(number(count));
         }
-    }
-
-    fn forget_kv(&self, name: &Arc<str>) {
-        for state in Hearability::ALL {
-            self.worker_kv_state.remove(&WorkerStateLabels { worker: Arc::clone(name), state: state.name() });
-        }
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        self.worker_kv_blocks.remove(&label);
-        self.worker_kv_lag_seconds.remove(&label);
-        for (what, _) in Statement::default().counts() {
-            self.worker_kv_events.remove(&WorkerWhatLabels { worker: Arc::clone(name), what });
-        }
-    }
-
-    /// A worker has been removed: what was shown of its state is shown no more. What it has done stays counted.
-    pub(crate) fn forget(&self, name: &Arc<str>) {
-        let label = WorkerLabel { worker: Arc::clone(name) };
-        for gauge in [
-            &self.worker_up,
-            &self.worker_in_flight,
-            &self.worker_unread_prompts,
-            &self.worker_capacity_tokens,
-            &self.worker_circuit_state,
-            &self.worker_seats,
-        ] {
-            gauge.remove(&label);
-        }
-        self.worker_prompt_token_seconds.remove(&label);
-        self.forget_kv(name);
-        self.forget_cache_view(name);
     }
 }
