@@ -30,8 +30,10 @@ mod journal;
 mod keys;
 mod lanes;
 mod linger;
+mod listener;
 mod queue;
 mod reload;
+mod running;
 mod server;
 mod show;
 mod sources;
@@ -45,33 +47,31 @@ mod watch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::admin::Admin;
-use crate::apis::Door;
 use crate::config::Live;
 pub use crate::config::{
     AliasConfig, ConfigError, GatewayConfig, Mark, Millis, ModelConfig, SETTINGS, Setting, TokenizerSource,
     WorkerConfig, WorkerUrl,
 };
 use crate::core::Core;
-use crate::front::{Budget, Front, Gateway};
+use crate::front::{Budget, Gateway};
 use crate::journal::Journal;
 pub use crate::journal::LogError;
 use crate::keys::Gate;
 pub use crate::keys::{BadKeys, Keys};
 use crate::lanes::Lanes;
+use crate::listener::Listener;
+pub use crate::listener::Sockets;
 use crate::reload::Reloader;
 pub use crate::reload::{Origins, Reloaded};
-use crate::server::{Server, Serving, Signals};
-use crate::sources::health::Checker;
-use crate::sources::{Fleet, Membership, Origin, discovery};
+pub use crate::running::RunningGateway;
+use crate::running::Tasks;
+use crate::server::Signals;
+use crate::sources::{Fleet, Origin, discovery};
 use crate::spans::{Exporter, Spans, Told};
-use crate::tasks::Owned;
 pub use crate::tls::BadTls;
 use crate::tls::Shown;
 pub use crate::tokens::TokenizerError;
@@ -131,15 +131,6 @@ pub async fn start_from(config: GatewayConfig, origins: Origins) -> Result<Runni
     start_on(config, origins, Sockets::default()).await
 }
 
-/// Sockets that listen already, opened by whoever started us; the settings have their addresses.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    /// For clients, where `listen` says.
-    pub clients: Option<std::net::TcpListener>,
-    /// For the admin API, where `admin_listen` says.
-    pub operators: Option<std::net::TcpListener>,
-}
-
 /// The same on sockets that listen already, where there are any.
 ///
 /// # Errors
@@ -174,77 +165,26 @@ pub async fn start_on(
         let (reloader, abort) = (Arc::clone(&reloader), signals.abort.clone());
         tasks.checkers.spawn(async move { abort.run_until_cancelled(reloader.follow_files()).await });
     }
-    let (address, admin_address) = (clients.address, operators.as_ref().map(|listener| listener.address));
     let lanes = Lanes::start(config.threads).map_err(|source| GatewayError::Threads { source })?;
-    let fronts = lanes.all().iter().map(|lane| (lane.clone(), Front::new(&gateway))).collect();
-    let shown = Arc::clone(&gateway.shown);
-    let how = Serving::new(&config, shown, Owned(tasks.connections.clone()), signals.clone());
-    let server = Server::new(fronts, how, config.max_connections);
-    tasks.connections.spawn(server.run(clients.listener));
-    if let Some(Listener { listener, .. }) = operators {
-        let (gateway, members, reloader) =
-            (Arc::clone(&gateway), Arc::clone(&members), Arc::clone(&reloader));
-        let admin = Arc::new(Admin { gateway, members, reloader });
-        let routes = admin::routes(&admin);
-        let door = Door { listener, shown: Arc::clone(&admin.gateway.shown_to_operators) };
-        tasks.connections.spawn(apis::serve(door, routes, tasks.connections.clone(), signals.clone()));
-    }
-    tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
-    let _abandoned = signals.abort.clone().drop_guard();
-    Ok(RunningGateway {
-        address,
-        admin_address,
+    let running = RunningGateway {
+        address: clients.address,
+        admin_address: operators.as_ref().map(|listener| listener.address),
         gateway,
         members,
         reloader,
         tasks,
+        _abandoned: signals.abort.clone().drop_guard(),
         signals,
-        _abandoned,
-        _lanes: lanes,
-    })
-}
-
-/// A socket that listens, and where.
-struct Listener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Listener {
-    async fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, GatewayError> {
-        Self::open(None, address, flag, false).await
+        lanes,
+    };
+    running.serve(clients, &config);
+    if let Some(operators) = operators {
+        running.serve_operators(operators);
     }
-
-    /// On the socket that is given, or on one of our own, `shared` with others or not.
-    async fn open(
-        given: Option<std::net::TcpListener>,
-        address: SocketAddr,
-        flag: &'static str,
-        shared: bool,
-    ) -> Result<Self, GatewayError> {
-        let refused = |source| GatewayError::Listen { address, flag, source };
-        let listener = match given {
-            Some(given) => given.set_nonblocking(true).and_then(|()| TcpListener::from_std(given)),
-            None if shared => listen_beside_others(address),
-            None => TcpListener::bind(address).await,
-        };
-        let listener = listener.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address })
-    }
+    let (address, admin_address) = (running.address, running.admin_address);
+    tracing::info!(%address, ?admin_address, policy = %config.policy, workers = config.workers.len(), "gateway listens");
+    Ok(running)
 }
-
-/// Listens where others may listen too, who must have asked for the same. The system spreads new connections over all of them.
-fn listen_beside_others(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(LISTEN_QUEUE)
-}
-
-/// Connections that wait to be accepted, as tokio has it for listeners that are alone.
-const LISTEN_QUEUE: u32 = 1024;
 
 /// The tokenizers that the settings name; nothing is done where they name none.
 async fn read_tokenizers(config: &GatewayConfig) -> Result<Tokenizers, GatewayError> {
@@ -279,115 +219,4 @@ fn gateway(
         core,
     };
     Ok((Arc::new(gateway), told))
-}
-
-/// A gateway that runs until it is shut down; dropping it cuts everything at once.
-pub struct RunningGateway {
-    address: SocketAddr,
-    admin_address: Option<SocketAddr>,
-    gateway: Arc<Gateway>,
-    members: Arc<Membership>,
-    reloader: Arc<Reloader>,
-    tasks: Tasks,
-    signals: Signals,
-    _abandoned: DropGuard,
-    _lanes: Lanes,
-}
-
-impl RunningGateway {
-    /// Where it listens; the real port if port 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where the admin API listens, if it does.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_address
-    }
-
-    /// Reads the settings again and puts them in force; requests under way are not disturbed.
-    ///
-    /// # Errors
-    /// On a mistake in them; everything then stays as it is.
-    pub fn reload(&self) -> Result<Reloaded, ConfigError> {
-        self.reloader.reload()
-    }
-
-    /// Requests that were routed and have not ended.
-    pub fn in_flight(&self) -> usize {
-        self.gateway.core.in_flight()
-    }
-
-    /// Adds a worker; `false` if it is there already.
-    pub fn add_worker(&self, worker: &WorkerConfig) -> bool {
-        self.members.add(worker).is_some()
-    }
-
-    /// Gives a worker nothing new from now on and removes it once its last request has ended; `false` if there is no such worker.
-    pub fn remove_worker(&self, worker: &WorkerConfig) -> bool {
-        self.members.remove_at(&worker.url)
-    }
-
-    /// Waits until at most `count` workers are left, those that are leaving included.
-    pub async fn workers_left(&self, count: usize) {
-        self.gateway.fleet.wait_for(|standing| standing.workers <= count).await;
-    }
-
-    /// Waits until at least `count` workers pass their health checks.
-    pub async fn workers_up(&self, count: usize) {
-        self.gateway.fleet.wait_for(|standing| standing.up >= count).await;
-    }
-
-    /// Waits until at most `count` workers pass their health checks, and all have been checked.
-    pub async fn workers_down_to(&self, count: usize) {
-        self.gateway.fleet.settled().await;
-        self.gateway.fleet.wait_for(|standing| standing.up <= count).await;
-    }
-
-    /// Drains: `/readyz` turns 503, after `drain_delay_ms` the listener closes, running requests have `drain_grace_ms` to end, and
-    /// what is left is cut. If this future is dropped half-way, everything is cut at once.
-    pub async fn shutdown(self) {
-        let Self { gateway, tasks, signals, _abandoned, .. } = self;
-        let config = gateway.config.now();
-        gateway.draining.cancel();
-        sleep(config.drain_delay_ms.duration()).await;
-        signals.stop.cancel();
-        tasks.connections.close();
-        if timeout(config.drain_grace_ms.duration(), tasks.connections.wait()).await.is_err() {
-            tracing::warn!(
-                in_flight = gateway.core.in_flight(),
-                "the grace period is over; what still runs is cut"
-            );
-        }
-        signals.abort.cancel();
-        tasks.connections.wait().await;
-        tasks.checkers.close();
-        tasks.checkers.wait().await;
-        let journal = Arc::clone(&gateway.journal);
-        // Writing what is left may take as long as the disk wants.
-        let _ = tokio::task::spawn_blocking(move || journal.close()).await;
-        tracing::info!("gateway stopped");
-    }
-}
-
-/// All tasks of a gateway, by what they do.
-#[derive(Default)]
-struct Tasks {
-    /// The listener, clients' connections and their streams.
-    connections: TaskTracker,
-    /// One health checker per worker.
-    checkers: TaskTracker,
-}
-
-impl Tasks {
-    /// Who belongs to the fleet; every member's checker runs until `abort` or until its worker has gone.
-    fn membership(&self, gateway: &Gateway, abort: &CancellationToken) -> Arc<Membership> {
-        let checker = Checker {
-            fleet: Arc::clone(&gateway.fleet),
-            core: Arc::clone(&gateway.core),
-            upstream: gateway.upstream.clone(),
-            config: Arc::clone(&gateway.config),
-        };
-        Arc::new(Membership::new(checker, self.checkers.clone(), abort.clone()))
-    }
 }

@@ -69,8 +69,9 @@ impl UsageTail {
                 let AnyUsage { output_tokens, .. } = last;
                 AnyUsage { output_tokens, ..first }.into_usage()
             }
-            _ => None,
+            (last, _) => last.and_then(AnyUsage::into_usage),
         };
+        // What is last may only look like it.
         whole.or_else(|| self.usage())
     }
 }

@@ -21,8 +21,9 @@ pub use self::form::{BadPublisher, GroupName, InstanceId, Publisher, Registratio
 use self::registry::Registry;
 pub use self::registry::Unregistrable;
 use crate::apis::Door;
+use crate::listener::Listener;
 use crate::server::Signals;
-use crate::{GatewayError, Listener, apis};
+use crate::{GatewayError, apis};
 
 /// Questions are answered in microseconds; whoever has not been answered by then does not read.
 const GRACE: Duration = Duration::from_secs(5);
