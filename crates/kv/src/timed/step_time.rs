@@ -12,7 +12,8 @@ pub enum EngineModel {
     /// pair of a prompt token and one before it.
     H100,
     /// The polynomials of the mocker in Dynamo 1.6. `n` prompt tokens take 4.209989e-7 n^2 + 1.518344e-2 n + 16.50142 ms;
-    /// the answers take -25.74 p^2 + 54.01 p + 5.74 ms, where `p` is the share of the cache that they read; at least 1 ms.
+    /// the answers take -25.74 p^2 + 54.01 p + 5.74 ms, where `p` is the context that they read over the cache, at most 1 (what
+    /// several share is read by each, and beyond 1 the polynomial would fall again); at least 1 ms.
     Mocker,
 }
 
@@ -81,7 +82,7 @@ impl StepTime {
 
 fn mocker_ms(load: &Load, cache_tokens: u32) -> f64 {
     let read = f64::from(load.prefill);
-    let share = load.context as f64 / f64::from(cache_tokens);
+    let share = (load.context as f64 / f64::from(cache_tokens)).min(1.0);
     let prefill = (4.209_989e-7 * read).mul_add(read, 1.518_344e-2 * read + 16.501_42);
     let decode = (-25.74 * share).mul_add(share, 54.01 * share + 5.74);
     let prefill = if load.prefill > 0 { prefill } else { 0.0 };
@@ -110,6 +111,12 @@ mod tests {
         assert!((ms(prefill) - (0.420_998_9 + 15.183_44 + 16.501_42)).abs() < 1e-6, "{}", ms(prefill));
         assert!((ms(both) - ms(prefill) - (-6.435 + 27.005 + 5.74)).abs() < 1e-6, "{}", ms(both));
         assert!((ms(Load::default()) - 1.0).abs() < 1e-9, "no step takes less than a millisecond");
+        let full = ms(Load { decodes: 4, context: 1_000, ..Load::default() });
+        let shared = ms(Load { decodes: 12, context: 3_000, ..Load::default() });
+        assert!(
+            (full - 34.01).abs() < 1e-6 && full.total_cmp(&shared).is_eq(),
+            "{full} ms, and {shared} ms for more"
+        );
     }
 
     #[test]

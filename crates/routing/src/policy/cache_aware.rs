@@ -9,7 +9,7 @@
 //! missing   seconds that it takes to read what it does not hold
 //! waiting   unread prompts per worker beyond the first: others that wait for whatever is read
 //! price     what an evicted token is worth: the share of tokens that are asked for again, times a strength that
-//!           follows what evictions have cost lately
+//!           follows what evictions have cost lately; `first` until caches have been full for a while
 //! full      share of its cache in use;  churn: what it has read lately over the mean of all workers
 //! others    other gateways that decide too, on workers that one of them is the first to fill
 //! crowding  where requests in flight need most of its memory: the time until what is short has been given back
@@ -18,6 +18,9 @@
 //! Affinity is priced in the unit of what it saves, so that a queue longer than the saving breaks it by itself, per request
 //! and per worker; there is no threshold on how much of a prompt must match, and no global switch. `docs/routing.md`
 //! explains each term with a worked example; `docs/results.md` has the figures behind the defaults.
+//!
+//! A copy that was made is kept for as long as it is used, and while caches have room nothing tells what it is going to cost. So evictions
+//! are taken to be dear at first. That is given up as caches are full and evictions turn out to cost less.
 //!
 //! Where nothing is reused, `price` is zero, `missing` is the same everywhere, and this is least work. Equal costs go to
 //! the worker with the least recent work, then the fewest requests, then to the one chosen longest ago.
@@ -60,8 +63,14 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
         about: "how fast evictions become dear, per share of reusable tokens that evictions have cost lately",
     },
     OptionInfo {
+        name: "first",
+        default: 16.0,
+        range: (0.0, 1e3),
+        about: "strength of that price at first; it is forgotten while caches are full and evictions cost less",
+    },
+    OptionInfo {
         name: "least",
-        default: 4.0,
+        default: 1.0,
         range: (0.0, 1e3),
         about: "strength of that price while evictions cost nothing",
     },
@@ -90,6 +99,8 @@ const CROWDED: (u64, u64) = (4, 5);
 /// Decisions after which one counts for 1/e in what is known of reuse: long enough to see a working set, short enough to
 /// follow a change of traffic.
 const MEMORY: f64 = 200.0;
+/// Decisions before full caches after which the first strength counts for 1/e.
+const DOUBT: f64 = 300.0;
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
@@ -98,6 +109,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
         apart: options.get("apart"),
         returning: options.get("returning"),
         gain: options.get("gain"),
+        first: options.get("first"),
         // Given the wrong way round, the greater one holds.
         strength: (options.get("least"), options.get("most").max(options.get("least"))),
         kappa: options.get("kappa"),
@@ -113,6 +125,7 @@ struct CacheAware {
     apart: f64,
     returning: f64,
     gain: f64,
+    first: f64,
     strength: (f64, f64),
     kappa: f64,
     crowding: f64,
@@ -134,19 +147,23 @@ struct Fleet {
     price: (f64, f64),
     /// Seconds from a request's arrival to its end.
     stay_s: f64,
+    /// The mean share of the caches in use.
+    full: f64,
 }
 
 impl CacheAware {
     fn fleet(&self, among: Candidates<'_>) -> Fleet {
-        let (mut unread, mut in_flight, mut recent) = (0, 0, 0.0);
+        let (mut unread, mut in_flight, mut recent, mut full) = (0, 0, 0.0, 0.0);
         for candidate in among.iter() {
             unread += u64::from(candidate.unread);
             in_flight += u64::from(candidate.in_flight);
             recent += candidate.recent;
+            full += candidate.fill;
         }
         let (count, reused) = (among.count() as f64, self.reuse.share());
         let waiting = (unread as f64 / count - 1.0).max(0.0);
-        let price = reused * (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1);
+        let known = (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1);
+        let price = reused * known.max(self.first * self.reuse.doubt);
         Fleet {
             reading: 1.0 + self.behind * waiting,
             part: among.part(),
@@ -155,6 +172,7 @@ impl CacheAware {
             company: self.returning * reused * reused / (in_flight as f64 / count + 1.0),
             price: if recent > 0.0 { (0.0, price * (count / recent).powi(2)) } else { (price, 0.0) },
             stay_s: among.stay_s(),
+            full: full / count,
         }
     }
 
@@ -201,7 +219,7 @@ impl Policy for CacheAware {
             |candidate| [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64],
         );
         let (common, best) = among.overlaps();
-        self.reuse.learn(chosen, (among.remembered() - best).as_f64());
+        self.reuse.learn(chosen, (among.remembered() - best).as_f64(), fleet.full);
         let reason = match chosen.overlap {
             _ if best == common => Reason::LeastLoad,
             overlap if overlap == best => Reason::Prefix,
@@ -212,13 +230,21 @@ impl Policy for CacheAware {
 }
 
 /// What became of prompt tokens lately: sums that forget.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Reuse {
     prompt: f64,
     /// They went to a worker that held them.
     hit: f64,
     /// They had been sent before, and no worker held them any more.
     lost: f64,
+    /// From 1 to 0 as evictions become known.
+    doubt: f64,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self { prompt: 0.0, hit: 0.0, lost: 0.0, doubt: 1.0 }
+    }
 }
 
 impl Reuse {
@@ -233,8 +259,9 @@ impl Reuse {
         if reusable > 0.0 { self.lost / reusable } else { 0.0 }
     }
 
-    fn learn(&mut self, chosen: &Candidate, lost: f64) {
+    fn learn(&mut self, chosen: &Candidate, lost: f64, full: f64) {
         let keep = 1.0 - 1.0 / MEMORY;
+        self.doubt -= self.doubt * full / DOUBT;
         self.prompt = keep.mul_add(self.prompt, (chosen.overlap + chosen.uncached).as_f64());
         self.hit = keep.mul_add(self.hit, chosen.overlap.as_f64());
         self.lost = keep.mul_add(self.lost, lost);
