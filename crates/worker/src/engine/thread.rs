@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use warmroute_kv::{BlockHash, KvEvents, TokenId};
 use warmroute_openai::response::FinishReason;
 
-use super::batch::{Engine, Limits, StepReport, Update};
+use super::batch::{Engine, Limits, Scheduled, StepReport, Update};
 use super::feed::{KvBatch, KvFeed};
 use super::gate::{Gate, Pass};
 use super::inference::Inference;
@@ -188,28 +188,43 @@ struct Shell<M: Inference> {
 
 impl<M: Inference> Shell<M> {
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut scheduled = None;
         loop {
-            if !self.engine.is_busy() {
+            if scheduled.is_none() && !self.engine.is_busy() {
                 match inbox.blocking_recv() {
                     Some(command) => self.take(command),
                     None => return,
                 }
             }
-            while let Ok(command) = inbox.try_recv() {
-                self.take(command);
-            }
+            self.take_all(&mut inbox);
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            self.drop_disconnected();
-            if self.engine.is_busy() {
-                let mut scheduled = self.engine.schedule();
-                // A router that still believes in what was evicted would send more requests for it while this is computed.
-                self.publish(scheduled.events());
-                let report = self.engine.compute(scheduled);
-                self.tell(report);
-            }
+            let Some(step) = scheduled.take().or_else(|| self.schedule()) else { continue };
+            let report = self.engine.compute(step);
+            let updates = self.tell(report);
+            // Whoever has its answer may ask again at once, and a router that believes in what the next step evicts would be wrong.
+            self.take_all(&mut inbox);
+            scheduled = self.schedule();
+            updates.into_iter().for_each(|(id, update)| self.deliver(id, update));
         }
+    }
+
+    fn take_all(&mut self, inbox: &mut mpsc::Receiver<Command>) {
+        while let Ok(command) = inbox.try_recv() {
+            self.take(command);
+        }
+    }
+
+    /// The first half of a step, if there is anything to do. What it evicts is told before anything is computed.
+    fn schedule(&mut self) -> Option<Scheduled> {
+        self.drop_disconnected();
+        if !self.engine.is_busy() {
+            return None;
+        }
+        let mut scheduled = self.engine.schedule();
+        self.publish(scheduled.events());
+        Some(scheduled)
     }
 
     fn take(&mut self, command: Command) {
@@ -246,14 +261,13 @@ impl<M: Inference> Shell<M> {
         drop(gone);
     }
 
-    fn tell(&mut self, mut report: StepReport) {
+    /// Tells everybody but the clients; returns what is for them.
+    fn tell(&mut self, mut report: StepReport) -> Vec<(RequestId, Update)> {
         self.metrics.observe_step(&report);
         self.observe_batch();
         // Before anybody is told of an end, and forgotten with its salt.
         self.publish(&mut report.events);
-        for (id, update) in report.updates {
-            self.deliver(id, update);
-        }
+        report.updates
     }
 
     fn publish(&mut self, events: &mut KvEvents) {
@@ -262,7 +276,8 @@ impl<M: Inference> Shell<M> {
     }
 
     fn deliver(&mut self, id: RequestId, update: Update) {
-        let client = self.clients.get_mut(&id).expect("the engine knows no request that has no client");
+        // One that has left since the step began is not told how it ended.
+        let Some(client) = self.clients.get_mut(&id) else { return };
         if !client.started {
             client.started = true;
             self.metrics.observe_first_token(client.arrived.elapsed().as_secs_f64());
