@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sends the gateway's traces to an OpenTelemetry collector, and looks at what it has read.
 
-    python3 -m venv /tmp/rotel && /tmp/rotel/bin/pip install rotel==0.0.1a15     (needs libpython3.11)
-    python3 scripts/check_otlp.py --collector /tmp/rotel [--warmroute target/debug/warmroute]
+    python3 -m venv target/rotel && target/rotel/bin/pip install rotel==0.0.1a15     (needs libpython3.11)
+    python3 scripts/check_otlp.py --collector target/rotel [--warmroute target/debug/warmroute]
 
 The collector is Rotel, which the Python package carries as a program. It refuses what is no OTLP and writes the spans it took to its log,
 where names, ids and attributes are looked at. One of two workers fails, so that requests have two attempts.

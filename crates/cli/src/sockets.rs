@@ -21,6 +21,11 @@ pub(crate) struct Addresses {
 /// Takes them, if there are any.
 pub(crate) fn inherited() -> anyhow::Result<(Sockets, Addresses)> {
     let mut handed = ListenFd::from_env();
+    anyhow::ensure!(
+        handed.len() <= 2,
+        "{} sockets in LISTEN_FDS are more than can be used; hint: hand over one for clients, and one for the admin API if it listens",
+        handed.len()
+    );
     let mut take = |place| {
         if place < handed.len() { handed.take_tcp_listener(place).context(HINT) } else { Ok(None) }
     };

@@ -5,7 +5,7 @@
 //! takes as long as in calm, by a small factor, though the harm lasts, that nothing is left over, and that memory does not grow.
 //!
 //! ```sh
-//! cargo test -p warmroute-cli --test chaos -- --ignored --nocapture                                    # 20 s
+//! cargo test -p warmroute-cli --test chaos -- --ignored --nocapture                                    # half a minute
 //! WARMROUTE_CHAOS_S=600 WARMROUTE_CHAOS_SEED=7 cargo test -p warmroute-cli --test chaos -- --ignored --nocapture
 //! WARMROUTE_CHAOS_ONLY=stall WARMROUTE_CHAOS_S=100 cargo test -p warmroute-cli --test chaos -- --ignored --nocapture  # stall and stall_midway
 //! ```
@@ -68,7 +68,7 @@ fn resident_bytes() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes 20 s, and as long as WARMROUTE_CHAOS_S says"]
+#[ignore = "takes half a minute, and as long as WARMROUTE_CHAOS_S says"]
 async fn no_request_without_a_first_byte_fails_whatever_happens_to_workers() {
     let (seconds, seed) = (setting("WARMROUTE_CHAOS_S", 20), setting("WARMROUTE_CHAOS_SEED", 1));
     println!("chaos of {seconds} s with seed {seed}");

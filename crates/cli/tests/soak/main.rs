@@ -13,6 +13,7 @@ mod fleet;
 mod load;
 mod samples;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -36,13 +37,19 @@ async fn nothing_grows_however_long_it_runs() {
     let run = Duration::from_secs_f64(setting("WARMROUTE_SOAK_S", 60.0));
     let mut fleet = Fleet::start().await;
     let (began, mut samples) = (Instant::now(), Samples::default());
-    let load = Load::start(&fleet.gateway().clients, setting("WARMROUTE_SOAK_RPS", 40.0));
+    let rate = setting("WARMROUTE_SOAK_RPS", 40.0);
+    let load = Load::start(&fleet.gateway().clients, rate);
     while began.elapsed() < run {
         fleet.change().await;
         sleep(STEP).await;
         samples.take(&fleet).await;
     }
     let counts = timeout(LIMIT, load.end()).await.expect("no request hangs");
+    let wanted = rate * run.as_secs_f64();
+    assert!(
+        counts.answered.load(Ordering::Relaxed) as f64 > 0.3 * wanted,
+        "of {wanted} requests: {counts:?}"
+    );
     println!("{run:?}: {counts:?}");
     let grown = samples.report();
     let idle = async {

@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     count: Option<Count>,
     /// What its worker's events would have predicted, where they are not believed.
     pub(super) rehearsed: Option<Tokens>,
+    /// Its worker could not be heard when it was decided.
+    pub(super) late: bool,
     /// Its place among those that leave for its worker, until it has left.
     pub(super) departure: Option<Departure>,
     /// What its time goes into, if anybody wants to know.
@@ -87,6 +89,7 @@ impl Exchange {
             entry,
             count: None,
             rehearsed: None,
+            late: false,
             departure: None,
             trace,
         }
@@ -220,7 +223,9 @@ impl Exchange {
             let Decision { overlap: predicted, told, .. } = placed.decision;
             self.core.metrics.used(placed.worker.label(), &usage, predicted);
             let answer = Answer { predicted, told, rehearsed: self.rehearsed, reported: usage.cached };
-            placed.worker.answered(&answer);
+            if !(told && self.late) {
+                placed.worker.answered(&answer);
+            }
         }
     }
 

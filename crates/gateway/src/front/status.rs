@@ -65,7 +65,7 @@ pub(crate) fn metrics(gateway: &Gateway) -> Response {
         }
         // It may have been removed since the list was read; its gauges must not come back for good.
         if gateway.fleet.worker(worker.id).is_none() {
-            gateway.core.metrics.forget(&worker.name);
+            gateway.fleet.forget(&gateway.core.metrics, worker);
         }
     }
     let core = &gateway.core;

@@ -117,8 +117,10 @@ impl Gateway {
         // It is on the list for as long as something is booked on it.
         let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
         let fallbacks = std::mem::take(&mut decision.fallbacks);
+        // Only of a prompt is anything predicted.
+        exchange.departure = look.count().and_then(|_| worker.departs(decision.booking));
+        exchange.late = worker.is_late();
         exchange.place(decision, booking, Arc::clone(&worker));
-        exchange.departure = worker.departs();
         exchange.rehearsed = worker.rehearse(&look.request(None, &|| look.text()));
         Ok(Target { worker, fallbacks })
     }

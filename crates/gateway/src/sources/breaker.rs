@@ -123,7 +123,8 @@ impl Breaker {
         let fails = || self.in_a_row >= IN_A_ROW || self.window.outcomes(now).fail();
         match (self.circuit, outcome) {
             (Circuit::Closed, Outcome::Bad) if fails() => self.open(now),
-            (Circuit::Closed, Outcome::Stalled) => self.doubt(now),
+            // Those that waited beside one that had the worker tried out say nothing new.
+            (Circuit::Closed, Outcome::Stalled) if begun.openings == self.openings => self.doubt(now),
             (Circuit::HalfOpen, Outcome::Bad | Outcome::Stalled) if begun.trial => self.open_for_longer(now),
             // An answer says that the worker is back, even one that was asked for want of anybody better; not one that was asked before,
             // since where only some fail others still succeed.
@@ -276,6 +277,16 @@ mod tests {
         assert_eq!(world.breaker.circuit(), Circuit::Closed);
         world.outcomes(&[Good, Stalled]);
         assert_eq!(world.breaker.due(), Some(world.now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn requests_that_waited_beside_the_first_do_not_open_it_again() {
+        let mut world = World::new();
+        let [first, beside] = [world.breaker.begin(), world.breaker.begin()];
+        world.breaker.end(first, Stalled, world.now);
+        world.breaker.tried(Good, world.now);
+        world.breaker.end(beside, Stalled, world.now);
+        assert_eq!(world.breaker.circuit(), Circuit::Closed);
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(crate) type Among = Option<Arc<[WorkerId]>>;
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     models: BTreeMap<Box<str>, Among>,
-    /// What names stand for that are not of weights of their own.
-    weights: BTreeMap<Box<str>, Arc<Weights>>,
+    /// What names stand for that are not of weights of their own. Where workers do not agree a name stands for itself.
+    weights: BTreeMap<Box<str>, Option<Arc<Weights>>>,
     /// The name of the only model there is. Adapters, and other names for the same weights, are no models of their own.
     only: Option<Box<str>>,
     /// Those who serve any model, if there are any.
@@ -52,8 +52,11 @@ impl Catalogue {
             for model in &description.models {
                 let Some(name) = model["id"].as_str() else { continue };
                 servers.entry(name.into()).or_default().push(worker.id);
-                if let Some(behind) = Weights::behind(name, &description.models) {
-                    weights.entry(name.into()).or_insert_with(|| Arc::new(behind));
+                let behind = Weights::behind(name, &description.models);
+                let agreed: &mut Option<Arc<Weights>> =
+                    weights.entry(name.into()).or_insert_with(|| behind.clone().map(Arc::new));
+                if agreed.as_deref() != behind.as_ref() {
+                    *agreed = None;
                 }
                 if model["parent"].is_null() {
                     let root = model["root"].as_str().unwrap_or(name);
@@ -87,7 +90,7 @@ impl Catalogue {
 
     /// What the model of this name stands for; `None` if it has weights of its own.
     pub(crate) fn weights(&self, name: &str) -> Option<Arc<Weights>> {
-        self.weights.get(name).cloned()
+        self.weights.get(name).cloned().flatten()
     }
 
     /// The model that a request means which names none, if there is no doubt; nobody knows its name where no worker says one.
@@ -161,6 +164,15 @@ mod tests {
         assert_eq!((found(&catalogue, "a"), found(&catalogue, "b")), (Some(vec![0]), Some(vec![1, 2])));
         assert_eq!(found(&catalogue, "c"), None);
         assert_eq!((catalogue.names(), catalogue.only()), (vec!["a", "b"], None));
+    }
+
+    #[test]
+    fn a_name_stands_for_other_weights_only_if_all_that_list_it_agree() {
+        let renamed = json!([{"id": "new", "root": "/m"}, {"id": "old", "root": "/m"}]);
+        let agreed = Catalogue::of(&fleet(&[renamed.clone(), renamed.clone()]));
+        assert_eq!(agreed.weights("old").map(|weights| weights.base.to_string()).as_deref(), Some("new"));
+        let apart = Catalogue::of(&fleet(&[json!([{"id": "old", "root": "/m"}]), renamed]));
+        assert_eq!((apart.weights("old"), apart.weights("new")), (None, None));
     }
 
     #[test]

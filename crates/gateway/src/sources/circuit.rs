@@ -70,6 +70,9 @@ impl Worker {
         // The router may have forgotten it, and with it its seats; no request is to come in between.
         let seats = self.seats.lock().count();
         core.observe_both(joined, Some(Event::Seated { worker: self.id, seats }));
+        drop(breaker);
+        // Who waits for the end of a pause waits for nothing now.
+        self.opened.notify_one();
     }
 
     pub(super) fn change_circuit<T>(&self, core: &Core, change: impl FnOnce(&mut Breaker) -> T) -> T {

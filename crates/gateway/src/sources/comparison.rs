@@ -6,7 +6,6 @@ use warmroute_routing::Request;
 use super::Worker;
 use super::kv_events::{Hearability, Objection};
 use super::truth::{Answer, Change, Honesty};
-use crate::upstream::Departure;
 
 /// How far a worker's cache is known, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,16 +31,14 @@ impl Worker {
         Some(Tokens::of(account.leading(request.blocks) * request.block).min(most))
     }
 
-    /// The place of a request among those that leave for it, where what it finds is predicted to the block. A shadow is not that exact.
-    pub(crate) fn departs(&self) -> Option<Departure> {
-        let exact = self.kv_account().is_some_and(|account| account.speaks());
-        exact.then(|| self.departures.next())
+    /// Whether it speaks for its cache and cannot be heard: what it says is late then, which shows elsewhere, and not untrue.
+    pub(crate) fn is_late(&self) -> bool {
+        self.kv_account().is_some_and(|account| account.speaks() && account.state() != Hearability::Live)
     }
 
     /// It has answered a request.
     pub(crate) fn answered(&self, answer: &Answer) {
-        // While it cannot be heard its events are late, which shows elsewhere, and not untrue.
-        if answer.told && self.kv_account().is_some_and(|account| account.state() != Hearability::Live) {
+        if answer.told && self.is_late() {
             return;
         }
         let change = self.truth.lock().record(answer);

@@ -15,6 +15,7 @@ use super::catalogue::Catalogue;
 use super::describe::Description;
 use super::worker::{Health, State, Worker};
 use crate::config::WorkerConfig;
+use crate::show::metrics::Metrics;
 
 /// How far the checks of the whole fleet are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +115,13 @@ impl Fleet {
         self.workers.store(Arc::new(workers));
         self.recount(&mut changing);
         worker
+    }
+
+    /// Shows nothing more of a worker that is not on the list, unless another has its name.
+    pub(crate) fn forget(&self, metrics: &Metrics, worker: &Worker) {
+        if !self.workers().iter().any(|other| other.name == worker.name) {
+            metrics.forget(&worker.name);
+        }
     }
 
     /// Takes a worker off the list.

@@ -100,10 +100,7 @@ impl Checker {
         }
         self.core.observe(Event::Left { worker: worker.id });
         self.fleet.dismiss(worker.id);
-        let namesake = self.fleet.workers().iter().any(|other| other.name == worker.name);
-        if !namesake {
-            self.core.metrics.forget(&worker.name);
-        }
+        self.fleet.forget(&self.core.metrics, worker);
         tracing::info!(worker = %worker.name, id = worker.id.0, "worker is removed");
     }
 

@@ -5,6 +5,8 @@
 //! worker that fails now and then answers now and then. Where asking tells nothing (a worker that names no models, is busy, wants a client's key
 //! or makes no completions), the circuit is half-open instead, and requests are to tell.
 
+use std::future::pending;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
@@ -22,12 +24,15 @@ impl Checker {
     pub(super) async fn mend_circuit(&self, worker: &Worker) {
         loop {
             let due = worker.breaker.lock().due();
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => {
-                    worker.opened.notified().await;
-                    continue;
+            let wait = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
                 }
+            };
+            tokio::select! {
+                () = worker.opened.notified() => continue,
+                () = wait => {}
             }
             let outcome = self.try_out(worker).await;
             worker.change_circuit(&self.core, |breaker| breaker.tried(outcome, Instant::now()));

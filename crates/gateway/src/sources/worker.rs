@@ -16,7 +16,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use warmroute_routing::WorkerId;
+use warmroute_routing::{BookingId, WorkerId};
 
 use super::breaker::Breaker;
 use super::describe::Description;
@@ -26,7 +26,7 @@ use super::token_check::{LastCheck, TokenCheck};
 use super::truth::Truth;
 use crate::config::{KvSource, Secret, WorkerConfig, WorkerUrl};
 use crate::show::metrics::gone;
-use crate::upstream::Departures;
+use crate::upstream::{Departure, Departures};
 
 /// Whether a worker takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) struct Worker {
     /// Whether what is believed of its cache is true.
     pub(super) truth: Mutex<Truth>,
     /// The order in which requests leave for it.
-    pub(super) departures: Departures,
+    departures: Departures,
     /// Whether it passes its probes, for who waits for that.
     pub(super) up: watch::Sender<bool>,
 }
@@ -193,6 +193,12 @@ impl Worker {
     pub(super) fn configure(&self, config: &WorkerConfig) {
         self.key.store(config.api_key.as_ref().map(bearer));
         self.own_seats.store(config.max_in_flight.map_or(0, NonZeroU32::get), Ordering::SeqCst);
+    }
+
+    /// The place of a request among those that leave for it, where what it finds is predicted to the block. A shadow is not that exact.
+    pub(crate) fn departs(&self, booking: BookingId) -> Option<Departure> {
+        let exact = self.kv_account().is_some_and(|account| account.speaks());
+        exact.then(|| self.departures.place(booking))
     }
 
     /// What it told of its cache, if it is listened to.

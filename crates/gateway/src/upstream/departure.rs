@@ -2,61 +2,61 @@
 //!
 //! A decision counts on what was decided before it: this prompt will find what that one will have read by then. Connections know no
 //! order, and where one is still being opened, or a thread is held up, a prompt would overtake the one that it counts on; each would
-//! then find what was predicted for the other. Nobody is held up by it who would not wait for the other's prompt to be read anyway.
+//! then find what was predicted for the other. Bookings are numbered by the decisions, so their numbers are the order.
 
-use std::mem;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use warmroute_routing::BookingId;
 
 /// Longer than this nobody waits for those before: they have trouble of their own.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The order in which requests leave for one worker.
-#[derive(Debug)]
-pub(crate) struct Departures {
-    /// Cancelled when the last of them has left.
-    last: Mutex<CancellationToken>,
-}
+/// Those that are to leave for one worker and have not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Departures(Arc<watch::Sender<BTreeSet<BookingId>>>);
 
-/// One request's place in that order. Dropping it lets those behind go.
+/// One request's place among them. Dropping it lets those behind go.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    before: CancellationToken,
-    gone: CancellationToken,
-}
-
-impl Default for Departures {
-    fn default() -> Self {
-        let nobody = CancellationToken::new();
-        nobody.cancel();
-        Self { last: Mutex::new(nobody) }
-    }
+    booking: BookingId,
+    departures: Departures,
 }
 
 impl Departures {
-    /// The next place.
-    pub(crate) fn next(&self) -> Departure {
-        let gone = CancellationToken::new();
-        let before = mem::replace(&mut *self.last.lock(), gone.clone());
-        Departure { before, gone }
+    /// The place of the request of this booking.
+    pub(crate) fn place(&self, booking: BookingId) -> Departure {
+        // Nobody waits for somebody behind, so nobody is woken.
+        self.0.send_if_modified(|open| {
+            open.insert(booking);
+            false
+        });
+        Departure { booking, departures: self.clone() }
     }
 }
 
 impl Departure {
-    /// Returns when the request before has left, or does not leave.
+    /// Returns when all before have left, or do not leave. Dropping the future keeps the place.
     pub(super) async fn come(&self) {
-        if !self.before.is_cancelled() {
-            // Late is better than never.
-            let _ = timeout(PATIENCE, self.before.cancelled()).await;
+        let comes = |open: &BTreeSet<BookingId>| open.first().is_none_or(|first| *first >= self.booking);
+        if comes(&self.departures.0.borrow()) {
+            return;
         }
+        let mut open = self.departures.0.subscribe();
+        // Late is better than never.
+        let _ = timeout(PATIENCE, open.wait_for(comes)).await;
     }
 
     /// It has left.
     pub(super) fn leave(&self) {
-        self.gone.cancel();
+        self.departures.0.send_if_modified(|open| {
+            let was_first = open.first() == Some(&self.booking);
+            open.remove(&self.booking);
+            was_first
+        });
     }
 }
 
@@ -74,22 +74,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_leaves_after_the_one_before_it() {
+    async fn each_leaves_after_those_that_were_decided_before_it_whenever_it_took_its_place() {
         let departures = Departures::default();
-        let (one, two, three) = (departures.next(), departures.next(), departures.next());
+        let [three, one, two] = [3, 1, 2].map(|number| departures.place(BookingId(number)));
         assert!(one.come().now_or_never().is_some());
+        assert!(two.come().now_or_never().is_none());
         one.leave();
-        assert!(
-            two.come().now_or_never().is_some() && three.before.is_cancelled() == two.gone.is_cancelled()
-        );
+        assert!(two.come().now_or_never().is_some());
+        assert!(three.come().now_or_never().is_none());
         drop(two);
         assert!(three.come().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_in_the_middle_lets_nobody_pass_those_before() {
+        let departures = Departures::default();
+        let [one, two, three] = [1, 2, 3].map(|number| departures.place(BookingId(number)));
+        drop(two);
+        assert!(three.come().now_or_never().is_none());
+        tokio::join!(three.come(), async { one.leave() });
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_long() {
         let departures = Departures::default();
-        let (_stuck, next, began) = (departures.next(), departures.next(), Instant::now());
+        let [_stuck, next] = [1, 2].map(|number| departures.place(BookingId(number)));
+        let began = Instant::now();
         next.come().await;
         assert_eq!(began.elapsed(), PATIENCE);
     }

@@ -1,6 +1,7 @@
-//! What is shown of workers that were removed: nothing by their names, or a fleet that comes and goes would fill every scraper.
+//! What is shown of workers that were removed: nothing, or a fleet that comes and goes would fill every scraper.
 //!
-//! What they have done stays counted, under one name for all of them, so that sums over workers never go back.
+//! What ends while its worker is on its way out is counted under one name for all of them, or the last requests would bring back what was
+//! just removed. No count is handed on: added to another series at once, it would look like as many requests in that moment.
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,7 +23,7 @@ pub(crate) fn gone() -> &'static Arc<str> {
 const CODES: std::ops::Range<u16> = 100..1_000;
 
 impl Metrics {
-    /// A worker has been removed: what was shown of its state is shown no more, and what it has done is counted as [`gone`]'s.
+    /// A worker has been removed: it is shown no more.
     pub(crate) fn forget(&self, name: &Arc<str>) {
         let label = WorkerLabel { worker: Arc::clone(name) };
         for gauge in [
@@ -39,27 +40,16 @@ impl Metrics {
         for side in SIDES {
             self.prediction_error_tokens.remove(&WorkerSideLabels { worker: Arc::clone(name), side });
         }
-        self.hand_on_counts(name);
+        self.tokenizer_mismatches.remove(&label);
+        self.forget_requests(name);
         self.forget_kv(name);
         self.forget_cache_view(name);
     }
 
     /// There is no way to ask a family for its labels, so all that they can be are tried: a millisecond for each removal.
-    fn hand_on_counts(&self, name: &Arc<str>) {
+    fn forget_requests(&self, name: &Arc<str>) {
         for (policy, code) in POLICIES.iter().flat_map(|policy| CODES.map(|code| (policy.name, code))) {
-            let own = RequestLabels { worker: Arc::clone(name), policy, code };
-            let Some(count) = self.requests.get(&own).map(|counter| counter.get()) else { continue };
-            self.requests
-                .get_or_create(&RequestLabels { worker: Arc::clone(gone()), ..own.clone() })
-                .inc_by(count);
-            self.requests.remove(&own);
-        }
-        let own = WorkerLabel { worker: Arc::clone(name) };
-        if let Some(count) = self.tokenizer_mismatches.get(&own).map(|counter| counter.get()) {
-            self.tokenizer_mismatches
-                .get_or_create(&WorkerLabel { worker: Arc::clone(gone()) })
-                .inc_by(count);
-            self.tokenizer_mismatches.remove(&own);
+            self.requests.remove(&RequestLabels { worker: Arc::clone(name), policy, code });
         }
     }
 
@@ -97,27 +87,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_is_removed_is_named_no_more_and_its_requests_stay_counted() {
+    fn a_worker_that_is_removed_is_named_no_more_and_what_ends_then_is_counted_apart() {
         let metrics = Metrics::new();
-        for (name, times) in [("w:1", 2), ("w:2", 3)] {
-            let worker: Arc<str> = name.into();
-            for _ in 0..times {
-                let took = Duration::from_secs(1);
-                metrics.ended(&Ended { worker: Some(&worker), policy: "cache_aware", code: 200, took });
-            }
-            metrics.tokens_differ(&worker);
-            let usage = Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) };
-            metrics.used(&worker, &usage, Tokens(5));
-            metrics.forget(&worker);
+        let worker: Arc<str> = "w:1".into();
+        for name in [&worker, &worker, gone()] {
+            let took = Duration::from_secs(1);
+            metrics.ended(&Ended { worker: Some(name), policy: "cache_aware", code: 200, took });
         }
+        metrics.tokens_differ(&worker);
+        let usage = Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) };
+        metrics.used(&worker, &usage, Tokens(5));
+        metrics.forget(&worker);
         let text = metrics.encode();
         let shown: Vec<&str> = text.lines().filter(|line| line.contains("worker=")).collect();
         assert_eq!(
             shown,
-            [
-                "warmroute_requests_total{worker=\"gone\",policy=\"cache_aware\",code=\"200\"} 5",
-                "warmroute_tokenizer_mismatches_total{worker=\"gone\"} 2",
-            ]
+            ["warmroute_requests_total{worker=\"gone\",policy=\"cache_aware\",code=\"200\"} 1"]
         );
     }
 }

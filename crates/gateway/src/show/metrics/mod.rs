@@ -87,7 +87,7 @@ macro_rules! metrics {
 
 metrics! {
     /// Completion requests by the worker that answered, the policy and the status; 499 is a client that left, 502 and 504
-    /// include workers lost or stalled in the middle of an answer; the worker `gone` is all that were removed
+    /// include workers lost or stalled in the middle of an answer; the worker `gone` is any that was on its way out
     requests: Family<RequestLabels, Counter> = Family::default();
     /// From a completion request's arrival to the last byte of its answer
     request_duration_seconds: Histogram = Histogram::new(exponential_buckets(0.01, 2.0, 14));
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn the_reference_page_says_what_is_declared() {
         let mut page = String::from(
-            "# Metrics of `warmroute gateway`\n\n<!-- Written from the declarations in crates/gateway/src/show/metrics.rs by \
+            "# Metrics of `warmroute gateway`\n\n<!-- Written from the declarations in crates/gateway/src/show/metrics/mod.rs by \
              `WARMROUTE_UPDATE_DOCS=1 cargo test -p warmroute-gateway --lib reference`. -->\n\n\
              Served at `/metrics` of the gateway and of its admin API, in the text format of OpenMetrics.\n\n\
              | metric | type | |\n|---|---|---|\n",
