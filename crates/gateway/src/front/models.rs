@@ -48,6 +48,14 @@ impl Gateway {
             Found::Unknown => Err(unknown(&model, &catalogue, &config.aliases)),
         }
     }
+
+    /// The workers that serve a model now; everybody if nobody says so.
+    pub(super) fn among_now(&self, model: &str) -> Among {
+        match self.fleet.catalogue().find(model) {
+            Found::Served(among) => among,
+            Found::Unknown => None,
+        }
+    }
 }
 
 /// A request that names no model means the only one there is.

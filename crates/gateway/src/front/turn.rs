@@ -17,6 +17,7 @@ use super::look::Look;
 use super::refusal::Refusal;
 use crate::core::Booking;
 use crate::queue::{Asker, Bounds, Priority};
+use crate::sources::catalogue::Among;
 use crate::spans::Timing;
 
 /// How urgent a request is: a whole number, higher first, from -4 to 4.
@@ -86,14 +87,22 @@ impl Gateway {
         exchange: &Exchange,
         timing: Option<&Timing>,
     ) -> Result<(Decision, Booking), Refusal> {
-        let (look, among) = (pending.look, &pending.outgoing.among);
-        let decide = || {
+        let (look, mut among) = (pending.look, &pending.outgoing.among);
+        let decide = |among: &Among| {
             timing.inspect(|timing| timing.looks());
             self.core.route(&look.request(among.as_deref(), &|| look.text()), pending.work_began)
         };
+        let now;
         // Nobody overtakes those who wait.
         if self.core.queues.waiting_for(among) == 0 {
-            match decide() {
+            let mut decided = decide(among);
+            if let (Err(NoWorker::Unreachable | NoWorker::Draining), Some(_)) = (&decided, among) {
+                // All that could take it when it came have left since, and others may have come.
+                now = self.among_now(look.model());
+                among = &now;
+                decided = decide(among);
+            }
+            match decided {
                 Err(NoWorker::Full) => {}
                 decided => return Ok(decided?),
             }
@@ -105,7 +114,7 @@ impl Gateway {
             priority: priority(&pending.outgoing.headers, &pending.outgoing.body),
             key: exchange.key(),
         };
-        Ok(self.core.in_turn(among, (asker, bounds), decide).await?)
+        Ok(self.core.in_turn(among, (asker, bounds), || decide(among)).await?)
     }
 
     fn place(

@@ -24,7 +24,8 @@ async fn a_removed_worker_ends_its_last_request_and_only_then_is_gone() {
     assert!(gateway.remove_worker(&config(&one)));
 
     for _ in 0..4 {
-        assert_eq!(complete(gateway.address()).await.status, 200);
+        let answer = complete(gateway.address()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
     assert_eq!((one.seen().len(), two.seen().len()), (1, 4), "it gets nothing new");
     assert_eq!(shown(&gateway).await, 2, "its request is still under way");
@@ -70,7 +71,8 @@ async fn no_request_fails_while_workers_come_and_go() {
     let gateway = gateway(&workers.each_ref()).await;
     let load = async {
         for _ in 0..300 {
-            assert_eq!(complete(gateway.address()).await.status, 200);
+            let answer = complete(gateway.address()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
         }
     };
     let change = async {
@@ -94,6 +96,7 @@ async fn no_request_fails_while_workers_come_and_go() {
 
 async fn clients(gateway: &RunningGateway) {
     for _ in 0..300 {
-        assert_eq!(complete(gateway.address()).await.status, 200);
+        let answer = complete(gateway.address()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 }

@@ -40,6 +40,7 @@ async fn a_request_waits_for_a_seat_and_gets_it() {
     let address = gateway.address();
     let go_on = async {
         depth(address, 1.0).await;
+        until(|| !worker.seen().is_empty()).await;
         assert_eq!(worker.seen().len(), 1, "the second is not sent before the first has ended");
         worker.act(Act::json(OK));
         worker.go_on();
