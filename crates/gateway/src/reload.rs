@@ -140,15 +140,16 @@ impl Reloader {
         }
         let watch = Watch::new(&files);
         let content = || files.iter().map(|file| std::fs::read(file).ok()).collect::<Vec<_>>();
-        let mut known = content();
+        // They may have changed between the start of the gateway and that of the watch.
+        let mut known = Vec::new();
         loop {
-            watch.changed().await;
             let found = content();
             if found != known {
                 known = found;
                 // What is wrong has been told.
                 let _ = self.reload();
             }
+            watch.changed().await;
         }
     }
 }

@@ -34,7 +34,11 @@ impl Drop for Scratch {
 }
 
 async fn gateway(file: PathBuf) -> RunningGateway {
-    let config = GatewayConfig::from_file(&file).unwrap();
+    gateway_with(GatewayConfig::from_file(&file).unwrap(), file).await
+}
+
+/// A gateway that was told these settings, and reads them from this file when it reads them again.
+async fn gateway_with(config: GatewayConfig, file: PathBuf) -> RunningGateway {
     let files = vec![file.clone()];
     let origins = Origins { load: Box::new(move || GatewayConfig::from_file(&file)), files };
     let gateway = start_from(config, origins).await.unwrap();
@@ -99,6 +103,19 @@ async fn a_changed_file_is_read_again_without_being_asked() {
     let watched = |policy| settings(&format!("reload_on_change = true\npolicy = \"{policy}\""), &[&worker]);
     let gateway = gateway(scratch.write("gateway.toml", &watched("round_robin"))).await;
     scratch.write("gateway.toml", &watched("random"));
+    within(async { while complete(gateway.address()).await.header("x-warmroute-policy") != "random" {} })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changed_before_it_was_watched_is_read_again_as_well() {
+    let worker = Worker::start(Act::json("{}")).await;
+    let scratch = Scratch::new("early");
+    let watched = |policy| settings(&format!("reload_on_change = true\npolicy = \"{policy}\""), &[&worker]);
+    let file = scratch.write("gateway.toml", &watched("round_robin"));
+    let config = GatewayConfig::from_file(&file).unwrap();
+    scratch.write("gateway.toml", &watched("random"));
+    let gateway = gateway_with(config, file).await;
     within(async { while complete(gateway.address()).await.header("x-warmroute-policy") != "random" {} })
         .await;
 }
