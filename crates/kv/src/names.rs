@@ -114,6 +114,14 @@ impl<const MASK: u32> NameTable<MASK> {
         self.len += 1;
     }
 
+    /// Files `block` under `number`, unless it may be in the table already. Returns whether it did.
+    pub fn insert_if_new(&mut self, block: BlockHash, number: u32) -> bool {
+        let key = Self::key(block);
+        let filed = self.shards[key.shard].insert(key, number, false);
+        self.len += usize::from(filed);
+        filed
+    }
+
     /// Files the first of `blocks`, which is not in the table, under `number`, and those behind it up to the first that
     /// may be in the table already. Returns how many.
     pub fn insert_new(&mut self, blocks: &[BlockHash], number: u32) -> usize {
@@ -245,13 +253,16 @@ impl Shard {
     }
 
     fn remove(&mut self, key: Key, number: u32) {
-        let at = self.find(key, number);
-        let behind = self.places.iter().enumerate().skip(at + 1);
-        // What stands at its home stays there, and so does all behind it.
-        let pushed = behind.take_while(|(at, place)| **place != VACANT && place.home(self.room) < *at);
-        let end = at + 1 + pushed.count();
-        self.places.copy_within(at + 1..end, at);
-        self.places[end - 1] = VACANT;
+        let mut at = self.find(key, number);
+        // Those behind it that were pushed on go back by one. What stands at its home stays there, and so does all behind it.
+        while let Some(next) = self.places.get(at + 1).filter(|place| **place != VACANT) {
+            if next.home(self.room) > at {
+                break;
+            }
+            self.places[at] = *next;
+            at += 1;
+        }
+        self.places[at] = VACANT;
         self.taken -= 1;
         if self.taken == 0 {
             *self = Self::default();

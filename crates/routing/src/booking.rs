@@ -24,6 +24,8 @@ pub(crate) struct Booking {
     pub(crate) prompt: Tokens,
     /// Prompt tokens that the worker is believed to hold.
     pub(crate) overlap: Tokens,
+    /// Prompt tokens that were said to be taken from the cache: the same, corrected by what the worker's reports make of such beliefs.
+    pub(crate) predicted: Tokens,
     /// Prompt tokens that were sent lately, to whomever.
     pub(crate) remembered: Tokens,
     /// Tokens that its answer will have, by the estimate of the time.
@@ -56,6 +58,7 @@ impl Booking {
             since,
             prompt: scale.prompt(request),
             overlap: Tokens::ZERO,
+            predicted: Tokens::ZERO,
             remembered: Tokens::ZERO,
             output: scale.output(request),
             overlap_end: None,

@@ -26,6 +26,7 @@
 //! ```
 
 mod booking;
+mod calibration;
 mod chance;
 mod event;
 mod fleet;

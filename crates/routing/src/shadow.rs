@@ -16,6 +16,7 @@ use std::hash::BuildHasherDefault;
 use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, Slot, Tokens};
 
 use crate::booking::Booking;
+use crate::calibration::Calibration;
 use crate::event::Usage;
 use crate::request::{BookingId, NumberHasher};
 
@@ -40,6 +41,8 @@ pub(crate) struct Shadow {
     capacity: f64,
     /// Tokens in a block, and the belief, that the pool was last sized with.
     sized_for: (f64, f64),
+    /// What the worker's reports make of our guesses.
+    calibration: Calibration,
     /// There is memory for no more.
     most: Blocks,
     pool: BlockPool,
@@ -56,14 +59,6 @@ pub(crate) struct Footprint<'a> {
     pub(crate) block_tokens: f64,
 }
 
-/// What is known of a request that was answered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Report {
-    pub(crate) usage: Usage,
-    /// Names the answer, whose text the router never sees.
-    pub(crate) unique: u64,
-}
-
 impl Shadow {
     pub(crate) fn new(capacity: Option<Tokens>) -> Self {
         let first_belief = capacity.unwrap_or(UNKNOWN_CAPACITY);
@@ -74,6 +69,7 @@ impl Shadow {
             is_told,
             capacity,
             sized_for: (0.0, 0.0),
+            calibration: Calibration::default(),
             most: Blocks(u32::MAX),
             pool: BlockPool::new(Blocks::ZERO),
             held: HashMap::default(),
@@ -104,13 +100,9 @@ impl Shadow {
 
     /// The worker has read it, and keeps it until the request ends.
     pub(crate) fn holds(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
-        let mut lease = self.lease(prompt);
-        if lease.len() < prompt.blocks.len() {
-            // It was evicted while it waited, and is there again.
-            self.pool.release(lease);
-            self.sent(prompt, events);
-            lease = self.lease(prompt);
-        }
+        self.fit(prompt.block_tokens, events);
+        // What was evicted of it while it waited is there again.
+        let lease = self.pool.hold(prompt.root, prompt.blocks, events);
         if let Some(earlier) = self.held.insert(id, lease) {
             self.pool.release(earlier);
         }
@@ -123,27 +115,39 @@ impl Shadow {
         }
     }
 
-    fn lease(&mut self, prompt: Footprint<'_>) -> Lease {
-        self.pool.begin(prompt.root, prompt.blocks.iter().map(|name| (*name, &())))
-    }
-
-    /// It was answered. The answer's text is unknown to the router, but not the room it takes: tokens after the prompt's
+    /// It was answered, and has ended. The answer's text is unknown to the router, but not the room it takes: tokens after the prompt's
     /// whole blocks are held under names that nobody else will ask for.
-    pub(crate) fn answered(&mut self, booking: &Booking, report: &Report, events: &mut KvEvents) {
-        let (prompt, usage) = (booking.footprint(), &report.usage);
+    pub(crate) fn answered(
+        &mut self,
+        id: BookingId,
+        (booking, usage): (&Booking, &Usage),
+        events: &mut KvEvents,
+    ) {
+        let prompt = booking.footprint();
         if let Some(cached) = usage.cached {
             self.learn(booking, cached);
+            self.calibration.learn(booking.overlap, cached);
         }
         self.fit(prompt.block_tokens, events);
         let whole = Tokens((prompt.blocks.len() as f64 * prompt.block_tokens) as u32);
         let extra = usage.prompt - whole + usage.output;
         let fillers = (extra.as_f64() / prompt.block_tokens) as usize;
         let last = prompt.blocks.last().copied().unwrap_or(prompt.root);
-        let filler = std::iter::successors(Some(last.next_text(&report.unique.to_le_bytes())), |name| {
+        let filler = std::iter::successors(Some(last.next_text(&id.0.to_le_bytes())), |name| {
             Some(name.next_text(&[]))
         });
-        let chain: Vec<_> = prompt.blocks.iter().copied().chain(filler.take(fillers)).collect();
-        self.pool.touch(prompt.root, &chain, events);
+        let held = self.held.remove(&id);
+        let mut lease = held.unwrap_or_else(|| self.pool.hold(prompt.root, prompt.blocks, events));
+        // Behind a prompt that is not there as a whole nothing would be found.
+        if fillers > 0 && lease.len() == prompt.blocks.len() {
+            self.pool.lengthen(&mut lease, &filler.take(fillers).collect::<Vec<_>>(), events);
+        }
+        self.pool.release(lease);
+    }
+
+    /// What is to be expected of a prompt of which it holds so much.
+    pub(crate) fn expects(&self, overlap: Tokens) -> Tokens {
+        self.calibration.correct(overlap)
     }
 
     /// Tokens that the worker is believed to hold.
@@ -221,9 +225,10 @@ mod tests {
         booking
     }
 
-    fn report(prompt: u32, cached: u32, output: u32) -> Report {
-        let usage = Usage { prompt: Tokens(prompt), cached: Some(Tokens(cached)), output: Tokens(output) };
-        Report { usage, unique: 1 }
+    const ID: BookingId = BookingId(9);
+
+    fn report(prompt: u32, cached: u32, output: u32) -> Usage {
+        Usage { prompt: Tokens(prompt), cached: Some(Tokens(cached)), output: Tokens(output) }
     }
 
     #[test]
@@ -233,7 +238,7 @@ mod tests {
         shadow.sent(prompt(&chain("ab")), &mut events);
         shadow.sent(prompt(&chain("x")), &mut events);
         events.clear();
-        shadow.answered(&booking(&chain("x"), 0, 0), &report(16, 0, 40), &mut events);
+        shadow.answered(ID, (&booking(&chain("x"), 0, 0), &report(16, 0, 40)), &mut events);
         assert!(
             matches!(&events[0], warmroute_kv::KvEvent::Removed { blocks } if *blocks == [chain("ab")[1]]),
             "{events:?}"
@@ -304,11 +309,8 @@ mod tests {
             let found = engine.touch(ROOT, &blocks, &mut events) as u32;
             let remembered = if seen.insert(which) { 0 } else { 512 };
             shadow.sent(prompt(&blocks), &mut events);
-            shadow.answered(
-                &booking(&blocks, held * 16, remembered),
-                &report(512, found * 16, 0),
-                &mut events,
-            );
+            let answered = (&booking(&blocks, held * 16, remembered), &report(512, found * 16, 0));
+            shadow.answered(ID, answered, &mut events);
             events.clear();
         }
         shadow.capacity
@@ -338,7 +340,7 @@ mod tests {
         let mut shadow = Shadow::new(Some(Tokens(1_000)));
         let mut busy = booking(&chain("abcd"), 640, 640);
         busy.work.tokens = 500.0;
-        shadow.answered(&busy, &report(640, 0, 0), &mut Vec::new());
+        shadow.answered(ID, (&busy, &report(640, 0, 0)), &mut Vec::new());
         assert_eq!(shadow.capacity(), Tokens(1_000));
     }
 }

@@ -21,7 +21,7 @@ mod touch;
 
 use self::entry::{Entry, Generation, NONE, Shared};
 pub use self::lease::{Lease, Slot};
-use self::recency::Recency;
+use self::recency::{Recency, Section};
 use crate::event::{self, KvEvent, KvEvents};
 use crate::hash::BlockHash;
 use crate::names::{AHEAD, NameTable};
@@ -108,9 +108,8 @@ impl<C: PartialEq> BlockPool<C> {
         C: 'a,
     {
         let slots: Vec<Slot> = self.walk(chain).collect();
-        for slot in &slots {
-            self.pin(*slot);
-        }
+        self.cut(&slots);
+        slots.iter().for_each(|slot| self.entries[slot.index()].pins += 1);
         let last = slots.last().and_then(|slot| self.shared(*slot)).map_or(root, |block| block.hash);
         Lease::new(slots, root, last, self.generation)
     }
@@ -151,6 +150,7 @@ impl<C: PartialEq> BlockPool<C> {
         let parent = place.checked_sub(1).map_or(NONE, |before| lease.slots[before]);
         match self.find(hash) {
             None => {
+                self.names.insert(hash, own.0);
                 self.share(own, Shared { hash, content, parent, generation: self.generation });
                 event::stored(events, lease.last, &[hash]);
             }
@@ -241,9 +241,8 @@ impl<C: PartialEq> BlockPool<C> {
         self.names.candidates(hash).map(Slot).find(named)
     }
 
-    /// Makes a slot the shared block of a name that no other has.
+    /// Makes a slot the shared block whose name was filed under it.
     fn share(&mut self, slot: Slot, block: Shared<C>) {
-        self.names.insert(block.hash, slot.0);
         if block.parent != NONE {
             self.entries[block.parent.index()].next = slot;
         }
@@ -265,6 +264,14 @@ impl<C: PartialEq> BlockPool<C> {
             self.idle.remove(&mut self.entries, slot.0);
         }
         self.entries[slot.index()].pins += 1;
+    }
+
+    /// Takes those of a prompt's blocks out of the order that are in it, since nobody holds them.
+    fn cut(&mut self, slots: &[Slot]) -> Vec<Section> {
+        let idle = slots.iter().filter(|slot| self.entries[slot.index()].pins == 0);
+        let sections = Recency::sections(&self.entries, idle.map(|slot| slot.0));
+        sections.iter().for_each(|section| self.idle.cut(&mut self.entries, *section));
+        sections
     }
 
     fn unpin(&mut self, slot: Slot) {

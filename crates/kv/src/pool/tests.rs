@@ -339,6 +339,42 @@ proptest! {
         }
     }
 
+    /// Requests that stay, with answers behind their prompts, several at once.
+    #[test]
+    fn to_hold_is_to_lease_what_takes_no_computing(
+        prompts in proptest::collection::vec((proptest::collection::vec(0_u8..3, 1..12), 0_usize..6, 0_usize..9), 1..80),
+    ) {
+        let mut pools = [BlockPool::new(Blocks(20)), BlockPool::new(Blocks(20))];
+        let mut told = [Vec::new(), Vec::new()];
+        let mut running: Vec<[Lease; 2]> = Vec::new();
+        for (number, (prompt, answer, what)) in prompts.into_iter().enumerate() {
+            let chain: Vec<_> = crate::text_chain(ROOT, &prompt, 1).collect();
+            let answer: Vec<_> = crate::text_chain(BlockHash(number as u64), &vec![9; answer], 1).collect();
+            let [held, leased] = &mut pools;
+            if what == 8 {
+                held.clear(&mut told[0]);
+                leased.clear(&mut told[1]);
+            }
+            let mut one = held.hold(ROOT, &chain, &mut told[0]);
+            let mut other = leased.begin(ROOT, chain.iter().map(|hash| (*hash, &())));
+            let missing = chain[other.len()..].to_vec();
+            grow_and_seal(leased, &mut other, &missing, &mut told[1]);
+            if one.len() == chain.len() {
+                held.lengthen(&mut one, &answer, &mut told[0]);
+                grow_and_seal(leased, &mut other, &answer, &mut told[1]);
+            }
+            prop_assert_eq!(one.slots(), other.slots());
+            running.push([one, other]);
+            if what < 6 {
+                let [one, other] = running.swap_remove(what % running.len());
+                held.release(one);
+                leased.release(other);
+            }
+            prop_assert_eq!(&told[0], &told[1]);
+            prop_assert_eq!(held.available(), leased.available());
+        }
+    }
+
     #[test]
     fn a_shadow_never_outgrows_its_bound(
         prompts in proptest::collection::vec((proptest::collection::vec(0_u8..3, 1..12), 0_u32..20), 1..60),
@@ -354,6 +390,15 @@ proptest! {
             let after = shadow.longest_prefix(chain.iter().map(|hash| (*hash, &())));
             prop_assert_eq!(after, chain.len().min(shadow.capacity().get()));
         }
+    }
+}
+
+/// Adds as many of `blocks` as there is room for, one as if computed after the other.
+fn grow_and_seal(pool: &mut BlockPool, lease: &mut Lease, blocks: &[BlockHash], events: &mut KvEvents) {
+    let room = blocks.len().min(pool.available().get());
+    pool.grow(lease, room, events).unwrap();
+    for hash in &blocks[..room] {
+        pool.seal(lease, *hash, (), events);
     }
 }
 

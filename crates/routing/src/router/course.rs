@@ -8,7 +8,6 @@ use crate::booking::Booking;
 use crate::event::Usage;
 use crate::fleet::Work;
 use crate::request::{BookingId, WorkerId};
-use crate::shadow::Report;
 use crate::time::Time;
 
 impl Router {
@@ -30,7 +29,9 @@ impl Router {
             worker.recent += booking.uncached().as_f64() * weight;
             worker.last_chosen = self.decisions;
             match &mut worker.shadow {
-                Some(shadow) => shadow.sent(booking.footprint(), &mut self.events),
+                Some(shadow) if booking.tells => shadow.sent(booking.footprint(), &mut self.events),
+                // Where nobody tells when it is read, it is kept from the decision on.
+                Some(shadow) => shadow.holds(id, booking.footprint(), &mut self.events),
                 None if booking.is_worth_promising() => {
                     booking.promised = true;
                     self.promises.make(at, booking.footprint().blocks);
@@ -39,13 +40,8 @@ impl Router {
             }
             self.fleet.reseated(had_room, at);
         }
-        let tells = booking.tells;
         self.bookings.open(id, booking);
-        if tells {
-            self.drain_shadow(at);
-        } else {
-            self.hold(id);
-        }
+        self.drain_shadow(at);
     }
 
     pub(super) fn first_token(&mut self, id: BookingId, now: Time) {
@@ -69,7 +65,9 @@ impl Router {
         let Some(mut booking) = self.unbook(id, now) else { return };
         let blocks = self.leading_blocks(to, booking.footprint().blocks);
         let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
-        booking.overlaps(blocks, overlap.min(booking.prompt));
+        let overlap = overlap.min(booking.prompt);
+        booking.overlaps(blocks, overlap);
+        booking.predicted = self.expected(to, overlap).min(booking.prompt);
         booking.worker = to;
         booking.since = now;
         booking.waiting = true;
@@ -80,24 +78,30 @@ impl Router {
         if self.bookings.get(id).is_some_and(|booking| booking.waiting) {
             self.was_read(id, now);
         }
-        let Some(booking) = self.unbook(id, now) else { return };
-        let Some(usage) = usage else { return };
-        if booking.by_load {
-            return;
+        if let Some(usage) = &usage {
+            self.answered(id, usage);
         }
+        let Some(booking) = self.unbook(id, now) else { return };
+        let Some(usage) = usage.filter(|_| !booking.by_load) else { return };
         if let Some(bytes) = booking.bytes {
             self.scale.learn(bytes, usage.prompt);
         }
         self.scale.learn_answer(usage.output, now.since(booking.since));
-        let Some(worker) = self.fleet.get_mut(booking.worker) else { return };
+    }
+
+    /// What its answer says of its worker's cache, while a shadow still keeps its prompt.
+    fn answered(&mut self, id: BookingId, usage: &Usage) {
+        let Some(booking) = self.bookings.get(id).filter(|booking| !booking.by_load) else { return };
+        let at = booking.worker;
+        let Some(worker) = self.fleet.get_mut(at) else { return };
         if let Some(cached) = usage.cached {
-            worker.predicted += u64::from(booking.overlap.0);
+            worker.predicted += u64::from(booking.predicted.0);
             worker.reported += u64::from(cached.0);
         }
         if let Some(shadow) = &mut worker.shadow {
-            shadow.answered(&booking, &Report { usage, unique: id.0 }, &mut self.events);
+            shadow.answered(id, (booking, usage), &mut self.events);
         }
-        self.drain_shadow(booking.worker);
+        self.drain_shadow(at);
     }
 
     /// Ends a booking and frees its work; a second end finds nothing.

@@ -33,6 +33,12 @@ impl Router {
         (overlap.max(coming).min(most), told)
     }
 
+    /// The tokens that `worker` will probably report as cached, if it is believed to hold so many.
+    pub(super) fn expected(&self, worker: WorkerId, overlap: Tokens) -> Tokens {
+        let shadow = self.fleet.get(worker).and_then(|worker| worker.shadow.as_ref());
+        shadow.map_or(overlap, |shadow| shadow.expects(overlap))
+    }
+
     /// How many leading blocks of `chain` a worker will hold once it has read what it was sent before.
     fn coming(&self, at: WorkerId, chain: &[BlockHash]) -> usize {
         let Some(worker) = self.fleet.get(at) else { return 0 };

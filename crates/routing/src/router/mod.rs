@@ -118,8 +118,10 @@ impl Router {
         let (overlap, told) = self.foresee(request, (worker, chosen.overlap));
         booking.overlaps(self.survey.leading.depth_of(worker), overlap);
         let prompt = booking.prompt;
+        let predicted = self.expected(worker, overlap).min(request.most_reusable().unwrap_or(prompt));
+        booking.predicted = predicted;
         let booking = self.book(booking, now);
-        Ok(Decision { booking, worker, fallbacks, overlap, told, prompt, fate, reason, policy })
+        Ok(Decision { booking, worker, fallbacks, overlap: predicted, told, prompt, fate, reason, policy })
     }
 
     /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.
