@@ -47,6 +47,12 @@ fn client() -> Upstream {
     Upstream::new(&GatewayConfig::default()).unwrap()
 }
 
+/// A connection that waits for the next request.
+fn idle(upstream: &Upstream, authority: &WorkerUrl) -> Option<Connection> {
+    let now = Instant::now();
+    upstream.pool.of(authority, now).take(now)
+}
+
 #[tokio::test]
 async fn a_connection_is_used_again_after_an_answer_that_says_where_it_ends() {
     let ((listener, authority), upstream) = (worker().await, client());
@@ -88,8 +94,7 @@ async fn a_connection_that_was_closed_meanwhile_or_is_to_be_closed_is_not_used_a
     let ask = async {
         for _ in 0..3 {
             assert_eq!(post(&upstream, &authority, b"hello").await.unwrap(), "x");
-            let idle = upstream.pool.take(&authority);
-            assert!(idle.is_none_or(|mut connection| connection.is_quiet()));
+            assert!(idle(&upstream, &authority).is_none_or(|mut connection| connection.is_quiet()));
         }
     };
     tokio::join!(serve, ask);
@@ -107,7 +112,7 @@ async fn a_worker_that_refuses_before_it_has_read_the_body_is_heard() {
     let body = Vec::leak(vec![b'x'; 64 << 20]);
     let (_open, answer) = tokio::join!(serve, post(&upstream, &authority, body));
     assert_eq!(answer.unwrap(), "big");
-    assert!(upstream.pool.take(&authority).is_none(), "the rest of the body was never sent");
+    assert!(idle(&upstream, &authority).is_none(), "the rest of the body was never sent");
 }
 
 #[tokio::test]
@@ -137,7 +142,7 @@ async fn who_drops_a_body_hangs_up() {
     };
     let ask = async { drop(upstream.get(&authority, "/health", &HeaderMap::new()).await.unwrap()) };
     tokio::join!(serve, ask);
-    assert!(upstream.pool.take(&authority).is_none());
+    assert!(idle(&upstream, &authority).is_none());
 }
 
 #[tokio::test]
