@@ -148,14 +148,15 @@ impl Serving {
         let service = service_fn(|request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             let (front, refused) = (front.clone(), refused.clone());
-            // On the heap, or hyper would keep room for it in every idle connection.
-            let answer = Box::pin(async move {
+            // On the heap, or hyper would keep room for it in every idle connection; and made there, since moving it costs kilobytes.
+            let room = Box::new_uninit();
+            let answer = Box::write(room, async move {
                 let has_body = !request.body().is_end_stream();
                 let answer = front.answer(request).await;
                 refused.set(has_body && answer.body().is_ours());
-                answer
+                Ok::<_, Infallible>(answer)
             });
-            async move { Ok::<_, Infallible>(answer.await) }
+            Box::into_pin(answer)
         });
         let stream = TokioIo::new(Lingering::new(stream, refused.clone()));
         let connection = std::pin::pin!(self.builder.serve_connection(stream, service));

@@ -122,7 +122,8 @@ impl Front {
         match self.gateway.surface(request.method(), request.uri().path()) {
             Some(surface) => pass_on(self.gateway, surface, request).await,
             None => {
-                let Ok(response) = self.pages.call(request).await.map_err(|never: Infallible| match never {});
+                let answered = Box::pin(self.pages.call(request)).await;
+                let Ok(response) = answered.map_err(|never: Infallible| match never {});
                 response.map(Outflow::Whole)
             }
         }
@@ -139,10 +140,7 @@ async fn pass_on(
     let mut exchange = Exchange::new(&gateway, &id, &request);
     request.headers_mut().insert(headers::REQUEST_ID, id.clone());
     let mut response = match gateway.answer(surface, request, &mut exchange).await {
-        Ok((answer, hearing)) => {
-            relay::respond(answer, hearing, exchange, gateway.config.now().idle_timeout_ms.duration())
-                .map(Outflow::Relayed)
-        }
+        Ok((answer, hearing)) => relay::respond(answer, hearing, exchange).map(Outflow::Relayed),
         Err(refusal) => exchange.refused(refusal.shaped(surface.errors)).map(Outflow::Whole),
     };
     response.headers_mut().insert(headers::REQUEST_ID, id);
@@ -172,9 +170,11 @@ impl Gateway {
         let (mut head, body) = request.into_parts();
         exchange.admitted(self.keys.admit(&head.headers)?);
         refuse_upgrade(surface, &head)?;
-        let config = self.config.now();
+        let config = Arc::clone(&exchange.config);
         let Taken { held, rest } = take_in(surface, body, &config).await?;
-        self.first_probes(config.first_probe_wait_ms.duration()).await;
+        if !self.fleet.is_settled() {
+            Box::pin(self.first_probes(config.first_probe_wait_ms.duration())).await;
+        }
 
         let work_began = Instant::now();
         let asked = Asked::read(surface.route, &held)?;
@@ -208,7 +208,7 @@ impl Gateway {
             Some(mut rest) => {
                 rest.length = rest.length.map(|length| length.wrapping_add(added));
                 let target = self.settle(&pending, exchange).await?;
-                self.pass_through(&pending.outgoing, target, rest, exchange).await?
+                Box::pin(self.pass_through(&pending.outgoing, target, rest, exchange)).await?
             }
         };
         Ok((answer, hearing))
@@ -258,7 +258,7 @@ async fn take_in(
     let limits = Limits { bytes: config.max_body_bytes, time: config.body_timeout_ms.duration() };
     match surface.route {
         Route::Prompt(_) | Route::Load => Ok(Taken { held: intake::read(body, limits).await?, rest: None }),
-        Route::Stream | Route::Maker => intake::begin(body, limits, HELD_BYTES).await,
+        Route::Stream | Route::Maker => Box::pin(intake::begin(body, limits, HELD_BYTES)).await,
     }
 }
 

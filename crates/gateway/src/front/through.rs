@@ -33,7 +33,7 @@ impl Gateway {
     where
         B: Body<Data = Bytes, Error: Display> + Unpin,
     {
-        let config = self.config.now();
+        let config = Arc::clone(&exchange.config);
         let mut fallbacks = fallbacks.iter();
         loop {
             let trial = Attempt::begin(&self.core, &worker);
