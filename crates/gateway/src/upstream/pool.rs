@@ -16,6 +16,9 @@ use crate::config::WorkerUrl;
 /// Idle connections kept for one worker: more than an engine runs requests side by side.
 const MOST_IDLE: usize = 1024;
 
+/// Of these, the newest so many keep their room for reads, some kilobytes each. The rest is what a burst has left.
+const MOST_ROOMY: usize = 16;
+
 /// The idle connections of all workers.
 pub(super) struct Pool {
     /// Guards which workers there are; held for one look-up.
@@ -82,6 +85,9 @@ impl Idle {
             connections.pop_front();
         }
         connections.push_back((connection, until));
+        if let Some((older, _)) = connections.iter_mut().rev().nth(MOST_ROOMY) {
+            older.shrink();
+        }
     }
 
     /// Whether it has connections that are not too old, or a request that may give one back.

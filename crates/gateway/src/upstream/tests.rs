@@ -164,6 +164,20 @@ async fn idle_connections_to_a_worker_that_nobody_asks_any_more_are_closed_too()
 }
 
 #[tokio::test]
+async fn only_the_newest_of_those_that_are_idle_keep_their_room_for_reads() {
+    let ((_listener, authority), upstream, now) = (worker().await, client(), Instant::now());
+    let idle = upstream.pool.of(&authority, now);
+    for _ in 0..20 {
+        let mut connection = Connection::open(&authority, &upstream.believed).await.unwrap();
+        connection.buffer.reserve(1);
+        idle.give(connection);
+    }
+    let newest_first = std::iter::from_fn(|| idle.take(now));
+    let roomy: Vec<bool> = newest_first.map(|connection| connection.buffer.capacity() > 0).collect();
+    assert_eq!(roomy, [[true; 16].as_slice(), &[false; 4]].concat());
+}
+
+#[tokio::test]
 async fn an_address_where_nobody_listens_is_told_from_other_failures() {
     let (listener, authority) = worker().await;
     drop(listener);
