@@ -3,9 +3,11 @@
 //! A connection's life has two signals: `stop` lets it finish what it is doing, `abort` drops it where it stands.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -168,13 +170,13 @@ impl Serving {
         let silent = || !asked.load(Ordering::Relaxed);
         // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
         let mut first = std::pin::pin!(sleep(self.silence));
-        loop {
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => return,
-                () = self.signals.stop.cancelled() => break,
-                () = first.as_mut(), if !first.is_elapsed() => if silent() { return },
-            }
+        // Not looked at again once it has asked.
+        let mute = poll_fn(|cx| if silent() { first.as_mut().poll(cx) } else { Poll::Pending });
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = self.signals.stop.cancelled() => {}
+            () = mute => return,
         }
         let in_order = async {
             // hyper would close a connection at once on which nothing has come. A first answer says `connection: close` by itself.
