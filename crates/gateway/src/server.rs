@@ -3,9 +3,11 @@
 //! A connection's life has two signals: `stop` lets it finish what it is doing, `abort` drops it where it stands.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -148,14 +150,15 @@ impl Serving {
         let service = service_fn(|request: http::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             let (front, refused) = (front.clone(), refused.clone());
-            // On the heap, or hyper would keep room for it in every idle connection.
-            let answer = Box::pin(async move {
+            // On the heap, or hyper would keep room for it in every idle connection; and made there, since moving it costs kilobytes.
+            let room = Box::new_uninit();
+            let answer = Box::write(room, async move {
                 let has_body = !request.body().is_end_stream();
                 let answer = front.answer(request).await;
                 refused.set(has_body && answer.body().is_ours());
-                answer
+                Ok::<_, Infallible>(answer)
             });
-            async move { Ok::<_, Infallible>(answer.await) }
+            Box::into_pin(answer)
         });
         let stream = TokioIo::new(Lingering::new(stream, refused.clone()));
         let connection = std::pin::pin!(self.builder.serve_connection(stream, service));
@@ -167,13 +170,13 @@ impl Serving {
         let silent = || !asked.load(Ordering::Relaxed);
         // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
         let mut first = std::pin::pin!(sleep(self.silence));
-        loop {
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => return,
-                () = self.signals.stop.cancelled() => break,
-                () = first.as_mut(), if !first.is_elapsed() => if silent() { return },
-            }
+        // Not looked at again once it has asked.
+        let mute = poll_fn(|cx| if silent() { first.as_mut().poll(cx) } else { Poll::Pending });
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = self.signals.stop.cancelled() => {}
+            () = mute => return,
         }
         let in_order = async {
             // hyper would close a connection at once on which nothing has come. A first answer says `connection: close` by itself.

@@ -36,6 +36,11 @@ pub(crate) fn members(text: &[u8]) -> Members<'_> {
     Members(Sequence::new(text, b'{', b'}'))
 }
 
+/// The members of the object that `text` begins with, whatever follows it.
+pub(crate) fn leading_members(text: &[u8]) -> Members<'_> {
+    Members(Sequence { whole: false, ..Sequence::new(text, b'{', b'}') })
+}
+
 /// The elements of the array that is all of `text`.
 pub(crate) fn elements(text: &[u8]) -> Elements<'_> {
     Elements(Sequence::new(text, b'[', b']'))
@@ -69,6 +74,8 @@ impl<'a> Iterator for Elements<'a> {
 struct Sequence<'a> {
     cursor: Cursor<'a>,
     close: u8,
+    /// Nothing may follow.
+    whole: bool,
     state: State,
 }
 
@@ -81,7 +88,7 @@ enum State {
 
 impl<'a> Sequence<'a> {
     fn new(text: &'a [u8], open: u8, close: u8) -> Self {
-        Self { cursor: Cursor { text, at: 0 }, close, state: State::Before { open } }
+        Self { cursor: Cursor { text, at: 0 }, close, whole: true, state: State::Before { open } }
     }
 
     fn next_with<T>(
@@ -95,7 +102,8 @@ impl<'a> Sequence<'a> {
         };
         let found = match step {
             Ok(true) => item(&mut self.cursor).map(Some),
-            Ok(false) => self.cursor.expect_end().map(|()| None),
+            Ok(false) if self.whole => self.cursor.expect_end().map(|()| None),
+            Ok(false) => Ok(None),
             Err(error) => Err(error),
         };
         self.state = if matches!(found, Ok(Some(_))) { State::Within } else { State::Done };

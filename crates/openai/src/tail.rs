@@ -4,7 +4,9 @@
 //! last `"usage": {...}` in the last [`KEPT_BYTES`] is the one. Generated text cannot forge it: within a JSON string every
 //! quote is escaped, so a string that spells `"usage"` reads `\"usage\"`, which does not match.
 
-use serde::Deserialize;
+use std::sync::LazyLock;
+
+use memchr::memmem::FinderRev;
 
 use crate::Opening;
 use crate::response::Usage;
@@ -14,6 +16,9 @@ use crate::scan;
 pub const KEPT_BYTES: usize = 8 << 10;
 
 const KEY: &[u8] = b"\"usage\"";
+
+/// Made once: that takes as long as finding it.
+static LAST_KEY: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(KEY));
 
 /// The end of an answer so far.
 ///
@@ -62,7 +67,7 @@ impl UsageTail {
 impl UsageTail {
     /// The same for an answer that began so: what its last usage leaves out is taken from its first.
     pub fn usage_after(&self, opening: &Opening) -> Option<Usage> {
-        let first = opening.usage().and_then(|value| serde_json::from_slice::<AnyUsage>(value).ok());
+        let first = opening.usage().and_then(AnyUsage::read);
         let last = find_last_key(&self.end).and_then(|at| any_usage(&self.end[at + KEY.len()..]));
         let whole = match (last, first) {
             (Some(last), Some(first)) if last.tells_of_answer_only() => {
@@ -77,7 +82,7 @@ impl UsageTail {
 }
 
 fn find_last_key(text: &[u8]) -> Option<usize> {
-    memchr::memmem::rfind(text, KEY)
+    LAST_KEY.rfind(text)
 }
 
 /// `rest` follows the key; `None` for `"usage": null` and for what merely looks like a key.
@@ -86,45 +91,76 @@ fn usage_after(rest: &[u8]) -> Option<Usage> {
 }
 
 fn any_usage(rest: &[u8]) -> Option<AnyUsage> {
-    let value = scan::leading_value(rest.trim_ascii_start().strip_prefix(b":")?).ok()?;
-    serde_json::from_slice(value).ok()
+    AnyUsage::read(rest.trim_ascii_start().strip_prefix(b":")?)
 }
 
 /// The spellings of all APIs side by side.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct AnyUsage {
     prompt_tokens: Option<u32>,
     completion_tokens: Option<u32>,
-    prompt_tokens_details: Option<CachedTokens>,
+    /// Of the prompt, as OpenAI's APIs tell.
+    cached_tokens: Option<u32>,
     input_tokens: Option<u32>,
     output_tokens: Option<u32>,
-    input_tokens_details: Option<CachedTokens>,
     cache_read_input_tokens: Option<u32>,
     cache_creation_input_tokens: Option<u32>,
 }
 
-#[derive(Deserialize)]
-struct CachedTokens {
-    cached_tokens: Option<u32>,
-}
-
 impl AnyUsage {
+    /// The object that `text` begins with, read where it stands: every answer has one.
+    fn read(text: &[u8]) -> Option<Self> {
+        let mut usage = Self::default();
+        for member in scan::leading_members(text) {
+            let (key, value) = member.ok()?;
+            match key {
+                b"prompt_tokens" => usage.prompt_tokens = count(value)?,
+                b"completion_tokens" => usage.completion_tokens = count(value)?,
+                b"input_tokens" => usage.input_tokens = count(value)?,
+                b"output_tokens" => usage.output_tokens = count(value)?,
+                b"cache_read_input_tokens" => usage.cache_read_input_tokens = count(value)?,
+                b"cache_creation_input_tokens" => usage.cache_creation_input_tokens = count(value)?,
+                b"prompt_tokens_details" | b"input_tokens_details" if value != b"null" => {
+                    usage.cached_tokens = usage.cached_tokens.or(cached_tokens(value)?);
+                }
+                _ => {}
+            }
+        }
+        Some(usage)
+    }
+
     fn tells_of_answer_only(&self) -> bool {
         self.prompt_tokens.is_none() && self.input_tokens.is_none()
     }
 
     fn into_usage(self) -> Option<Usage> {
         let completion = self.completion_tokens.or(self.output_tokens).unwrap_or(0);
-        let details = self.prompt_tokens_details.or(self.input_tokens_details);
-        let cached = details.and_then(|details| details.cached_tokens);
         if let Some(prompt) = self.prompt_tokens {
-            return Some(Usage::reported(prompt, cached, completion));
+            return Some(Usage::reported(prompt, self.cached_tokens, completion));
         }
         // Only Anthropic's input_tokens leaves out what came from the cache and what was written to it.
         let (read, written) = (self.cache_read_input_tokens, self.cache_creation_input_tokens.unwrap_or(0));
         let prompt = self.input_tokens?.saturating_add(read.unwrap_or(0)).saturating_add(written);
-        Some(Usage::reported(prompt, cached.or(read), completion))
+        Some(Usage::reported(prompt, self.cached_tokens.or(read), completion))
     }
+}
+
+fn cached_tokens(details: &[u8]) -> Option<Option<u32>> {
+    let mut cached = None;
+    for member in scan::members(details) {
+        if let (b"cached_tokens", value) = member.ok()? {
+            cached = count(value)?;
+        }
+    }
+    Some(cached)
+}
+
+/// A number of tokens, which may be told to be unknown.
+fn count(value: &[u8]) -> Option<Option<u32>> {
+    if value == b"null" {
+        return Some(None);
+    }
+    str::from_utf8(value).ok()?.parse().ok().map(Some)
 }
 
 #[cfg(test)]
@@ -151,6 +187,17 @@ mod tests {
         let messages = r#"data: {"type":"message_delta","usage":{"input_tokens":1,"cache_read_input_tokens":8,
             "cache_creation_input_tokens":0,"output_tokens":2}}"#;
         assert_eq!(usage_of(messages), Some(Usage::new(9, 8, 2)));
+    }
+
+    #[test]
+    fn what_has_no_counts_where_they_should_be_is_no_usage() {
+        for odd in
+            ["[9, 2]", "{\"prompt_tokens\":\"9\"}", "{\"prompt_tokens\":-9}", "{\"prompt_tokens\":9", "9"]
+        {
+            assert_eq!(usage_of(&format!("{{\"usage\":{odd}")), None, "{odd}");
+        }
+        let unknown = r#"{"usage":{"x":[{}],"prompt_tokens":9,"prompt_tokens_details":{"y":"z","cached_tokens":null}},"z":1}"#;
+        assert_eq!(usage_of(unknown), Some(Usage::reported(9, None, 0)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One worker as it is configured or discovered: its address, and the key it wants to see.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
@@ -70,8 +71,10 @@ impl FromStr for WorkerConfig {
 }
 
 /// A worker's base address, `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerUrl {
+    /// Of the rest, whose letters are hashed one by one: every request finds its connection by it.
+    hash: u64,
     link: Link,
     authority: Authority,
 }
@@ -107,7 +110,9 @@ impl WorkerUrl {
 
     /// That of whoever is spoken to so.
     pub(super) fn new(link: Link, authority: Authority) -> Self {
-        Self { link, authority }
+        let mut hasher = DefaultHasher::new();
+        (link, &authority).hash(&mut hasher);
+        Self { hash: hasher.finish(), link, authority }
     }
 
     /// How it is spoken to.
@@ -133,7 +138,13 @@ impl FromStr for WorkerUrl {
         if authority.as_str().contains('@') {
             return Err(wrong("it carries a user name, which would show in headers and logs"));
         }
-        Ok(Self { link, authority })
+        Ok(Self::new(link, authority))
+    }
+}
+
+impl Hash for WorkerUrl {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
     }
 }
 

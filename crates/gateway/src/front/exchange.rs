@@ -18,7 +18,7 @@ use super::headers;
 use super::look::Look;
 use super::refusal::Refusal;
 use super::tokens::Count;
-use crate::config::Millis;
+use crate::config::{GatewayConfig, Millis};
 use crate::core::{Booking, Core};
 use crate::journal::{Entry, Journal};
 use crate::keys::Pass;
@@ -30,6 +30,8 @@ use crate::upstream::Departure;
 /// One request, from its arrival to its end.
 pub(super) struct Exchange {
     core: Arc<Core>,
+    /// The settings that were in force then.
+    pub(super) config: Arc<GatewayConfig>,
     arrived: Instant,
     code: u16,
     placed: Option<Placed>,
@@ -77,9 +79,11 @@ impl Exchange {
         let wanted = journal.wants_entries() || trace.is_some();
         let entry = wanted.then(|| Entry::new(id.clone(), request.method().clone(), request.uri().path()));
         let (core, arrived) = (Arc::clone(&gateway.core), Instant::now());
-        let ends = gateway.config.now().total_timeout_ms.0.map(|limit| arrived + limit.duration());
+        let config = gateway.config.now();
+        let ends = config.total_timeout_ms.0.map(|limit| arrived + limit.duration());
         Self {
             core,
+            config,
             arrived,
             code: CLIENT_GONE,
             placed: None,
@@ -289,9 +293,11 @@ impl Exchange {
         headers.insert(headers::WORKER, worker.header.clone());
         headers.insert(headers::POLICY, HeaderValue::from_static(decision.policy));
         headers.insert(headers::PROMPT_TOKENS, decision.prompt.0.into());
-        headers.insert(headers::ATTEMPTS, attempts.into());
         if attempts == 1 {
+            headers.insert(headers::ATTEMPTS, HeaderValue::from_static("1"));
             headers.insert(headers::OVERLAP_TOKENS, decision.overlap.0.into());
+        } else {
+            headers.insert(headers::ATTEMPTS, attempts.into());
         }
         headers.insert(headers::REASON, HeaderValue::from_static(reason(decision, attempts)));
     }

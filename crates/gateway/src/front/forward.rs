@@ -125,9 +125,8 @@ impl Gateway {
         Target { mut worker, fallbacks }: Target,
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
-        let config = self.config.now();
         let mut fresh = false;
-        self.budget.deposit(config.retry_percent);
+        self.budget.deposit(exchange.config.retry_percent);
         loop {
             let attempt = Attempt::begin(&self.core, &worker);
             let began = exchange.trace.is_some().then(Instant::now);
@@ -140,16 +139,16 @@ impl Gateway {
             // It has left, or will not.
             exchange.departure = None;
             let Some(cause) = cause_to_retry(&tried, outgoing.repeatable) else {
-                return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
+                return tried.map_err(|failure| refuse(&failure, &worker, exchange));
             };
             self.learn(&worker, &tried);
-            let next = match exchange.attempts() < config.max_attempts {
+            let next = match exchange.attempts() < exchange.config.max_attempts {
                 true => self.next(outgoing, &fallbacks, exchange, &tried),
                 false => None,
             };
             let Some(next) = next.filter(|_| self.may_retry()) else {
                 // If that is a worker's own error, it explains itself better than we could.
-                return tried.map_err(|failure| self.refuse(&failure, &worker, exchange.attempts()));
+                return tried.map_err(|failure| refuse(&failure, &worker, exchange));
             };
             tracing::debug!(from = %worker.name, to = %next.name, cause, "retrying");
             fresh = next.id == worker.id;
@@ -238,22 +237,22 @@ impl Gateway {
                 () = silenced => Err(Failure::Silent),
             }
         };
-        let until = Instant::now() + self.config.now().first_byte_timeout_ms.duration();
+        let until = Instant::now() + exchange.config.first_byte_timeout_ms.duration();
         match exchange.ends() {
             Some(end) if end < until => timeout_at(end, answered).await.unwrap_or(Err(Failure::Late)),
             _ => timeout_at(until, answered).await.unwrap_or(Err(Failure::Stalled)),
         }
     }
+}
 
-    fn refuse(&self, failure: &Failure, worker: &Worker, attempts: usize) -> Refusal {
-        let config = self.config.now();
-        let error = match failure {
-            Failure::Stalled => ApiError::worker_timeout(&worker.name, config.first_byte_timeout_ms.0),
-            Failure::Late => refusal::too_long(config.total_timeout_ms.0.unwrap_or(Millis(0))),
-            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent => {
-                ApiError::worker_lost(&worker.name, failure)
-            }
-        };
-        Refusal::after(attempts, error)
-    }
+fn refuse(failure: &Failure, worker: &Worker, exchange: &Exchange) -> Refusal {
+    let config = &exchange.config;
+    let error = match failure {
+        Failure::Stalled => ApiError::worker_timeout(&worker.name, config.first_byte_timeout_ms.0),
+        Failure::Late => refusal::too_long(config.total_timeout_ms.0.unwrap_or(Millis(0))),
+        Failure::Unreachable(_) | Failure::Broken(_) | Failure::Silent => {
+            ApiError::worker_lost(&worker.name, failure)
+        }
+    };
+    Refusal::after(exchange.attempts(), error)
 }

@@ -34,7 +34,7 @@ pub(super) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
@@ -72,19 +72,14 @@ pub(super) fn prepare_request(headers: &mut HeaderMap) {
 
 /// Removes what concerns one connection only: the standard names and those that `connection` lists.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let listed: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in listed {
-            headers.remove(name);
-        }
+    // Mostly there is none, and one look at every name costs less than looking for each of the nine.
+    let mut found: Vec<HeaderName> =
+        headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
+    if found.contains(&CONNECTION) {
+        let lists = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        found.extend(lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()));
     }
-    for name in HOP_BY_HOP {
+    for name in found {
         headers.remove(name);
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// Of an answer of this surface.
-    pub(super) fn of(surface: &Surface, responses: &Arc<Responses>) -> Self {
+    /// Of an answer of this surface. If `asked_for_usage`, which its client has not, the usage chunk is not for the client.
+    pub(super) fn of(surface: &Surface, responses: &Arc<Responses>, asked_for_usage: bool) -> Self {
         let makes_response = surface.path == "/v1/responses";
         let begins_with_usage =
             surface.errors == ErrorShape::Anthropic && matches!(surface.route, Route::Prompt(_));
@@ -35,13 +35,9 @@ impl Hearing {
             errors: surface.errors,
             opening: (makes_response || begins_with_usage).then(Box::default),
             names: makes_response.then(|| Arc::clone(responses)),
+            strip: asked_for_usage.then(Box::default),
             ..Self::default()
         }
-    }
-
-    /// The usage chunk is not for the client.
-    pub(super) fn without_usage_chunk(&mut self) {
-        self.strip = Some(Box::default());
     }
 
     /// The answer is no stream, or one of a length that has been told: nothing can be taken out.

@@ -139,6 +139,8 @@ pub(super) fn look<'a>(
             view: None,
         };
     };
+    let output = Tokens(view.max_tokens.unwrap_or(0));
+    let session = session::key(headers, &view);
     let (root, blocks, unit, length, block) = match counted {
         None => {
             let (root, prompt) = (model.text_root(Some(&view)), text_of(&view));
@@ -151,18 +153,8 @@ pub(super) fn look<'a>(
             (root, blocks, Unit::Tokens, tokens.len(), block.get())
         }
     };
-    Look {
-        root,
-        blocks,
-        unit,
-        length,
-        block,
-        chunk_bytes,
-        output: Tokens(view.max_tokens.unwrap_or(0)),
-        session: session::key(headers, &view),
-        model,
-        view: Some(view),
-    }
+    let view = Some(view);
+    Look { root, blocks, unit, length, block, chunk_bytes, output, session, model, view }
 }
 
 /// The prompt's text as it stands in the body.

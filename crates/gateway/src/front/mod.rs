@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -122,7 +123,8 @@ impl Front {
         match self.gateway.surface(request.method(), request.uri().path()) {
             Some(surface) => pass_on(self.gateway, surface, request).await,
             None => {
-                let Ok(response) = self.pages.call(request).await.map_err(|never: Infallible| match never {});
+                let answered = Box::pin(self.pages.call(request)).await;
+                let Ok(response) = answered.map_err(|never: Infallible| match never {});
                 response.map(Outflow::Whole)
             }
         }
@@ -139,10 +141,7 @@ async fn pass_on(
     let mut exchange = Exchange::new(&gateway, &id, &request);
     request.headers_mut().insert(headers::REQUEST_ID, id.clone());
     let mut response = match gateway.answer(surface, request, &mut exchange).await {
-        Ok((answer, hearing)) => {
-            relay::respond(answer, hearing, exchange, gateway.config.now().idle_timeout_ms.duration())
-                .map(Outflow::Relayed)
-        }
+        Ok((answer, hearing)) => relay::respond(answer, hearing, exchange).map(Outflow::Relayed),
         Err(refusal) => exchange.refused(refusal.shaped(surface.errors)).map(Outflow::Whole),
     };
     response.headers_mut().insert(headers::REQUEST_ID, id);
@@ -169,10 +168,10 @@ impl Gateway {
         request: http::Request<Incoming>,
         exchange: &mut Exchange,
     ) -> Result<(Answer, Hearing), Refusal> {
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         exchange.admitted(self.keys.admit(&head.headers)?);
         refuse_upgrade(surface, &head)?;
-        let config = self.config.now();
+        let config = Arc::clone(&exchange.config);
         let Taken { held, rest } = take_in(surface, body, &config).await?;
         self.first_probes(config.first_probe_wait_ms.duration()).await;
 
@@ -181,34 +180,21 @@ impl Gateway {
         let Served { model, among, change } = self.serve(surface, &asked, &held, &config)?;
         let among = self.maker(surface, head.uri.path(), &asked).or(among);
         let usage = config.include_usage.then(|| asked.ask_for_usage(surface.route, &held)).flatten();
-        let mut hearing = Hearing::of(surface, &self.responses);
-        if usage.is_some() {
-            hearing.without_usage_chunk();
-        }
-        let changes: Vec<Splice> = change.into_iter().chain(usage).collect();
-        let body = if changes.is_empty() { held.clone() } else { Splice::apply(changes, &held).into() };
+        let hearing = Hearing::of(surface, &self.responses, usage.is_some());
+        let body = changed(&held, change.into_iter().chain(usage).collect());
 
         let asking = Asking { surface, model: &model, among: &among, headers: &head.headers, body: &body };
         let measure = Measure { counted: self.counted(asking).await, ..measure(surface, &held, &config) };
         let look = look::look(asked, model, &head.headers, measure);
         exchange.seen(&look, held.len());
-        headers::prepare_request(&mut head.headers);
-        let outgoing = Outgoing {
-            among,
-            repeatable: surface.is_repeatable(),
-            method: head.method,
-            path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
-            headers: head.headers,
-            body,
-        };
-        let added = (outgoing.body.len() as u64).wrapping_sub(held.len() as u64);
-        let pending = Pending { look: &look, outgoing, work_began };
+        let added = (body.len() as u64).wrapping_sub(held.len() as u64);
+        let pending = Pending { look: &look, outgoing: outgoing(surface, head, among, body), work_began };
         let answer = match rest {
             None => self.send(pending, exchange).await?,
             Some(mut rest) => {
                 rest.length = rest.length.map(|length| length.wrapping_add(added));
                 let target = self.settle(&pending, exchange).await?;
-                self.pass_through(&pending.outgoing, target, rest, exchange).await?
+                Box::pin(self.pass_through(&pending.outgoing, target, rest, exchange)).await?
             }
         };
         Ok((answer, hearing))
@@ -245,7 +231,9 @@ impl Gateway {
     /// A request that comes before every worker has been probed once waits for that, so that a gateway started together with its
     /// workers neither refuses its first requests nor sends them all to the worker that was probed first.
     async fn first_probes(&self, at_most: Duration) {
-        let _ = timeout(at_most, self.fleet.settled()).await;
+        if !self.fleet.is_settled() {
+            let _ = Box::pin(timeout(at_most, self.fleet.settled())).await;
+        }
     }
 }
 
@@ -258,7 +246,25 @@ async fn take_in(
     let limits = Limits { bytes: config.max_body_bytes, time: config.body_timeout_ms.duration() };
     match surface.route {
         Route::Prompt(_) | Route::Load => Ok(Taken { held: intake::read(body, limits).await?, rest: None }),
-        Route::Stream | Route::Maker => intake::begin(body, limits, HELD_BYTES).await,
+        Route::Stream | Route::Maker => Box::pin(intake::begin(body, limits, HELD_BYTES)).await,
+    }
+}
+
+/// What workers get of a body.
+fn changed(held: &Bytes, changes: Vec<Splice>) -> Bytes {
+    if changes.is_empty() { held.clone() } else { Splice::apply(changes, held).into() }
+}
+
+/// The request as workers get it.
+fn outgoing(surface: &Surface, mut head: Parts, among: Among, body: Bytes) -> Outgoing {
+    headers::prepare_request(&mut head.headers);
+    Outgoing {
+        among,
+        repeatable: surface.is_repeatable(),
+        method: head.method,
+        path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        headers: head.headers,
+        body,
     }
 }
 

@@ -22,13 +22,8 @@ use super::hearing::Hearing;
 use super::{headers, refusal};
 use crate::upstream::Incoming;
 
-/// The answer as the client gets it. `idle` bounds the wait between two pieces of it.
-pub(super) fn respond(
-    answer: Answer,
-    mut hearing: Hearing,
-    exchange: Exchange,
-    idle: Duration,
-) -> Response<Relay> {
+/// The answer as the client gets it.
+pub(super) fn respond(answer: Answer, mut hearing: Hearing, exchange: Exchange) -> Response<Relay> {
     let Answer { mut head, first, rest } = answer;
     headers::strip_hop_by_hop(&mut head.headers);
     let stream = is_stream(&head.headers);
@@ -44,6 +39,7 @@ pub(super) fn respond(
     }
     exchange.explain(&mut head.headers);
     let (status, ends) = (head.status.as_u16(), exchange.ends());
+    let idle = exchange.config.idle_timeout_ms.duration();
     let mut relay = Relay {
         first,
         rest,
@@ -97,14 +93,16 @@ struct Patience {
 
 impl Patience {
     fn new(span: Duration, last: Option<Instant>) -> Self {
-        let mut patience = Self { span, ends: Instant::now(), last, timer: None };
-        patience.renew();
-        patience
+        Self { span, ends: Self::from_now(span, last), last, timer: None }
     }
 
     fn renew(&mut self) {
-        let ends = Instant::now() + self.span;
-        self.ends = self.last.map_or(ends, |last| last.min(ends));
+        self.ends = Self::from_now(self.span, self.last);
+    }
+
+    fn from_now(span: Duration, last: Option<Instant>) -> Instant {
+        let ends = Instant::now() + span;
+        last.map_or(ends, |last| last.min(ends))
     }
 
     /// Whether it was the last moment that has come.
@@ -146,9 +144,9 @@ impl Relay {
                 self.exchange.first_token();
             }
         }
-        self.patience.renew();
-        if last {
-            self.end(); // hyper polls no further when it knows the length
+        match last {
+            true => self.end(), // hyper polls no further when it knows the length
+            false => self.patience.renew(),
         }
         frame
     }

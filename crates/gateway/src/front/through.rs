@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::forward::{Answer, Outgoing, Target};
 use super::intake::Rest;
 use super::refusal::Refusal;
+use crate::config::Millis;
 use crate::sources::{Attempt, Outcome, State, Worker};
 use crate::upstream::{Interrupted, Outbound, UpstreamError};
 
@@ -33,34 +34,24 @@ impl Gateway {
     where
         B: Body<Data = Bytes, Error: Display> + Unpin,
     {
-        let config = self.config.now();
+        let config = Arc::clone(&exchange.config);
+        // The body has a limit of its own.
+        let limit = Millis(config.first_byte_timeout_ms.0.saturating_add(config.body_timeout_ms.0));
         let mut fallbacks = fallbacks.iter();
         loop {
             let trial = Attempt::begin(&self.core, &worker);
             let began = Instant::now();
             let attempt = self.pass_to(&worker, outgoing, &mut rest, exchange);
-            // The body has a limit of its own.
-            let limit = config.first_byte_timeout_ms.duration() + config.body_timeout_ms.duration();
-            let tried = timeout(limit, attempt).await;
+            let tried = timeout(limit.duration(), attempt).await;
             if let Some(trace) = &mut exchange.trace {
                 trace.attempted(began, &worker.name, became(&tried));
             }
-            let outcome = match &tried {
-                Ok(Ok(answer)) if answer.head.status.is_server_error() => Outcome::Bad,
-                Ok(Ok(_)) => Outcome::Good,
-                Ok(Err(Interrupted::Worker(error))) if error.nobody_there() => Outcome::Bad,
-                // It may have been the client that was slow, or broke off.
-                Ok(Err(_)) | Err(_) => Outcome::Unknown,
-            };
-            trial.ended(outcome, &self.fleet);
+            trial.ended(outcome(&tried), &self.fleet);
             let failed = match tried {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Interrupted::Body(error))) => return Err(error.into()),
                 Ok(Err(Interrupted::Worker(error))) => error,
-                Err(_) => {
-                    let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                    return Err(ApiError::worker_timeout(&worker.name, waited_ms).into());
-                }
+                Err(_) => return Err(ApiError::worker_timeout(&worker.name, limit.0).into()),
             };
             if failed.nobody_there() {
                 worker.doubt();
@@ -104,8 +95,21 @@ impl Gateway {
     }
 }
 
+type Tried = Result<Result<Answer, Interrupted<ApiError>>, Elapsed>;
+
+/// What it says of the worker.
+fn outcome(tried: &Tried) -> Outcome {
+    match tried {
+        Ok(Ok(answer)) if answer.head.status.is_server_error() => Outcome::Bad,
+        Ok(Ok(_)) => Outcome::Good,
+        Ok(Err(Interrupted::Worker(error))) if error.nobody_there() => Outcome::Bad,
+        // It may have been the client that was slow, or broke off.
+        Ok(Err(_)) | Err(_) => Outcome::Unknown,
+    }
+}
+
 /// The status of the answer, or why there is none.
-fn became(tried: &Result<Result<Answer, Interrupted<ApiError>>, Elapsed>) -> Result<u16, String> {
+fn became(tried: &Tried) -> Result<u16, String> {
     match tried {
         Ok(Ok(answer)) => Ok(answer.head.status.as_u16()),
         Ok(Err(Interrupted::Worker(error))) => Err(error.to_string()),

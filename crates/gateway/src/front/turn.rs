@@ -108,13 +108,13 @@ impl Gateway {
             }
         }
         timing.inspect(|timing| timing.waits());
-        let config = self.config.now();
+        let config = &exchange.config;
         let bounds = Bounds { requests: config.queue_limit, time: config.queue_timeout_ms.duration() };
         let asker = Asker {
             priority: priority(&pending.outgoing.headers, &pending.outgoing.body),
             key: exchange.key(),
         };
-        Ok(self.core.in_turn(among, (asker, bounds), || decide(among)).await?)
+        Ok(Box::pin(self.core.in_turn(among, (asker, bounds), || decide(among))).await?)
     }
 
     fn place(

@@ -93,11 +93,14 @@ impl Fleet {
         let _ = standing.wait_for(wanted).await;
     }
 
-    /// Waits until every worker known at start-up has been probed once; afterwards it returns at once, at the price of one read lock.
+    /// Whether every worker known at start-up has been probed once, as it stays ever after.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.standing.borrow().awaited == 0
+    }
+
+    /// Waits for that.
     pub(crate) async fn settled(&self) {
-        if self.standing.borrow().awaited > 0 {
-            self.wait_for(|standing| standing.awaited == 0).await;
-        }
+        self.wait_for(|standing| standing.awaited == 0).await;
     }
 
     /// Takes a worker in, not probed yet.

@@ -14,22 +14,21 @@ use super::UpstreamError;
 use super::chunked::Chunked;
 use super::connection::Connection;
 use super::head::{Ending, Framing};
-use super::pool::Pool;
-use crate::config::WorkerUrl;
+use super::pool::Idle;
 
 /// A body on its way from a worker.
 pub(crate) struct Incoming {
     /// Where it comes from; nothing once it has all been read.
     connection: Option<Connection>,
     ending: Ending,
-    from: WorkerUrl,
-    pool: Arc<Pool>,
+    /// Where the connection goes then.
+    idle: Arc<Idle>,
 }
 
 impl Incoming {
     /// What follows the head on this connection.
-    pub(super) fn new(connection: Connection, ending: Ending, from: WorkerUrl, pool: Arc<Pool>) -> Self {
-        let mut body = Self { connection: Some(connection), ending, from, pool };
+    pub(super) fn new(connection: Connection, ending: Ending, idle: Arc<Idle>) -> Self {
+        let mut body = Self { connection: Some(connection), ending, idle };
         if body.ending.framing == Framing::Length(0) {
             body.finish();
         }
@@ -61,7 +60,7 @@ impl Incoming {
         // Bytes beyond the body belong to no request of ours.
         if self.ending.reusable && connection.buffer.is_empty() {
             connection.rest();
-            self.pool.give(self.from.clone(), connection);
+            self.idle.give(connection);
         }
     }
 }

@@ -163,6 +163,13 @@ impl Connection {
 
     /// Ready for the next request: what one long answer needed is given back.
     pub(super) fn rest(&mut self) {
+        if self.room > READ_BYTES {
+            self.shrink();
+        }
+    }
+
+    /// Gives all room for reads back, until there is something to read.
+    pub(super) fn shrink(&mut self) {
         self.room = READ_BYTES;
         self.buffer = BytesMut::new();
     }

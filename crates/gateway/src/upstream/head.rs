@@ -1,6 +1,7 @@
 //! The heads of requests and answers as HTTP/1.1 spells them (RFC 9112), and what an answer's head says about where its body ends.
 
 use std::io::Write;
+use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -86,9 +87,11 @@ pub(super) fn read(buffer: &mut BytesMut, method: &Method) -> Result<Option<(Par
 
 /// A whole head at the beginning of `buffer`: its length, what it says, and whether its version keeps connections open.
 fn parse(buffer: &[u8]) -> Result<Option<(usize, Parts, bool)>, UpstreamError> {
-    let mut lines = [httparse::EMPTY_HEADER; MOST_HEADERS];
-    let mut head = httparse::Response::new(&mut lines);
-    let length = match head.parse(buffer) {
+    // Four kilobytes, of which an answer mostly needs a few lines: not filled before it is read.
+    let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+    let mut head = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut head, buffer, &mut lines) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if buffer.len() < MOST_HEAD_BYTES => return Ok(None),
         Ok(httparse::Status::Partial) => return Err(UpstreamError::Malformed("its head is too long")),

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response};
 use rustls::ClientConfig;
+use tokio::time::Instant;
 
 use self::connection::Connection;
 pub(crate) use self::departure::{Departure, Departures};
@@ -126,13 +127,16 @@ impl Upstream {
     /// Sends a request; returns when the head of the answer is there. Sets no limit to the time that takes.
     pub(crate) async fn request(&self, outbound: &Outbound<'_>) -> Result<Response<Incoming>, UpstreamError> {
         if outbound.to.link() == Link::H2c {
-            let response = self.shared.request(outbound, self.connect_timeout).await?;
+            // Apart in memory, as is what opens a connection: most requests need neither, and all would carry room for them.
+            let response = Box::pin(self.shared.request(outbound, self.connect_timeout)).await?;
             return Ok(response.map(Incoming::Shared));
         }
-        let used = if outbound.fresh { None } else { self.pool.take(outbound.to) };
+        let now = Instant::now();
+        let idle = self.pool.of(outbound.to, now);
+        let used = if outbound.fresh { None } else { idle.take(now) };
         let mut connection = match used {
             Some(connection) => connection,
-            None => self.connect(outbound.to).await?,
+            None => Box::pin(self.connect(outbound.to)).await?,
         };
         if let Some(departure) = outbound.departure {
             departure.come().await;
@@ -143,7 +147,7 @@ impl Upstream {
         }
         let (parts, mut ending) = connection.head(&outbound.method).await?;
         ending.reusable &= sent.whole;
-        let body = body::Incoming::new(connection, ending, outbound.to.clone(), Arc::clone(&self.pool));
+        let body = body::Incoming::new(connection, ending, idle);
         Ok(Response::from_parts(parts, Incoming::Alone(body)))
     }
 

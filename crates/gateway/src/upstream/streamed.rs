@@ -4,12 +4,12 @@
 //! cannot be sent again.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::{Incoming, Outbound, Upstream, UpstreamError, body};
@@ -68,7 +68,7 @@ impl Upstream {
         }
         let (parts, mut ending) = connection.head(&outbound.method).await?;
         ending.reusable &= whole;
-        let body = body::Incoming::new(connection, ending, outbound.to.clone(), Arc::clone(&self.pool));
+        let body = body::Incoming::new(connection, ending, self.pool.of(outbound.to, Instant::now()));
         Ok(Response::from_parts(parts, Incoming::Alone(body)))
     }
 }

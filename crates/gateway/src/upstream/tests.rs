@@ -47,6 +47,12 @@ fn client() -> Upstream {
     Upstream::new(&GatewayConfig::default()).unwrap()
 }
 
+/// A connection that waits for the next request.
+fn idle(upstream: &Upstream, authority: &WorkerUrl) -> Option<Connection> {
+    let now = Instant::now();
+    upstream.pool.of(authority, now).take(now)
+}
+
 #[tokio::test]
 async fn a_connection_is_used_again_after_an_answer_that_says_where_it_ends() {
     let ((listener, authority), upstream) = (worker().await, client());
@@ -88,8 +94,7 @@ async fn a_connection_that_was_closed_meanwhile_or_is_to_be_closed_is_not_used_a
     let ask = async {
         for _ in 0..3 {
             assert_eq!(post(&upstream, &authority, b"hello").await.unwrap(), "x");
-            let idle = upstream.pool.take(&authority);
-            assert!(idle.is_none_or(|mut connection| connection.is_quiet()));
+            assert!(idle(&upstream, &authority).is_none_or(|mut connection| connection.is_quiet()));
         }
     };
     tokio::join!(serve, ask);
@@ -107,7 +112,7 @@ async fn a_worker_that_refuses_before_it_has_read_the_body_is_heard() {
     let body = Vec::leak(vec![b'x'; 64 << 20]);
     let (_open, answer) = tokio::join!(serve, post(&upstream, &authority, body));
     assert_eq!(answer.unwrap(), "big");
-    assert!(upstream.pool.take(&authority).is_none(), "the rest of the body was never sent");
+    assert!(idle(&upstream, &authority).is_none(), "the rest of the body was never sent");
 }
 
 #[tokio::test]
@@ -137,7 +142,7 @@ async fn who_drops_a_body_hangs_up() {
     };
     let ask = async { drop(upstream.get(&authority, "/health", &HeaderMap::new()).await.unwrap()) };
     tokio::join!(serve, ask);
-    assert!(upstream.pool.take(&authority).is_none());
+    assert!(idle(&upstream, &authority).is_none());
 }
 
 #[tokio::test]
@@ -156,6 +161,20 @@ async fn idle_connections_to_a_worker_that_nobody_asks_any_more_are_closed_too()
     let (_open, answer) = tokio::join!(serve(new), post(&upstream, &new_name, b"hello"));
     answer.unwrap();
     assert_eq!(forgotten.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn only_the_newest_of_those_that_are_idle_keep_their_room_for_reads() {
+    let ((_listener, authority), upstream, now) = (worker().await, client(), Instant::now());
+    let idle = upstream.pool.of(&authority, now);
+    for _ in 0..20 {
+        let mut connection = Connection::open(&authority, &upstream.believed).await.unwrap();
+        connection.buffer.reserve(1);
+        idle.give(connection);
+    }
+    let newest_first = std::iter::from_fn(|| idle.take(now));
+    let roomy: Vec<bool> = newest_first.map(|connection| connection.buffer.capacity() > 0).collect();
+    assert_eq!(roomy, [[true; 16].as_slice(), &[false; 4]].concat());
 }
 
 #[tokio::test]

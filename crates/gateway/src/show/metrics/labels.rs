@@ -18,16 +18,6 @@ pub(super) struct DecisionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct FateLabel {
-    pub(super) fate: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CachedLabel {
-    pub(super) cached: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct WorkerLabel {
     pub(super) worker: Arc<str>,
 }

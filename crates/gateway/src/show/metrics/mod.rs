@@ -4,6 +4,7 @@
 //! named that belong to the fleet.
 //! Buckets are those of OpenTelemetry's GenAI conventions, so that panels made for other gateways fit.
 
+mod counters;
 mod gone;
 mod labels;
 mod workers;
@@ -20,10 +21,11 @@ use prometheus_client::registry::Registry;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Decision, Fate};
 
+use self::counters::Counters;
 pub(crate) use self::gone::gone;
 use self::labels::{
-    BuildLabel, CachedLabel, CauseLabel, DecisionLabels, FateLabel, KeyLabels, KeyTokenLabels, LogLabel,
-    ModelCauseLabels, RequestLabels, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels,
+    BuildLabel, CauseLabel, DecisionLabels, KeyLabels, KeyTokenLabels, LogLabel, ModelCauseLabels,
+    RequestLabels, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels,
 };
 
 /// The media type of [`Metrics::encode`]'s text.
@@ -101,11 +103,12 @@ metrics! {
     /// believed to hold them, lost_to_load where another worker holds them and the request was sent elsewhere all the same,
     /// lost_to_eviction where they were sent lately and nobody holds them any more, else unseen; many lost_to_eviction want
     /// more cache, many lost_to_load more workers
-    routed_prompt_tokens: Family<FateLabel, Counter> = Family::default();
+    routed_prompt_tokens: Counters<4> =
+        Counters::by("fate", ["hit", "lost_to_load", "lost_to_eviction", "unseen"]);
     /// Prompt tokens of answers whose worker reported cached tokens: all of them, those the router predicted to be cached, and
     /// those the worker reported; if predicted and reported part, the index is wrong; if all stays 0, workers do not report
     /// (vLLM: --enable-prompt-tokens-details, streams: stream_options.include_usage)
-    prompt_tokens: Family<CachedLabel, Counter> = Family::default();
+    prompt_tokens: Counters<3> = Counters::by("cached", ["all", "predicted", "reported"]);
     /// Prompt tokens by which the prediction of a decision missed what its worker then reported cached, by side: exact (none), over
     /// (predicted more) or under (predicted less); docs/kv-events.md
     prediction_error_tokens: Family<WorkerSideLabels, Histogram, fn() -> Histogram> =
@@ -208,14 +211,7 @@ impl Metrics {
         self.routing_decisions.get_or_create(&labels).inc();
         self.overhead_seconds.observe(overhead.as_secs_f64());
         let Fate { hit, lost_to_load, lost_to_eviction, unseen } = decision.fate;
-        for (fate, tokens) in [
-            ("hit", hit),
-            ("lost_to_load", lost_to_load),
-            ("lost_to_eviction", lost_to_eviction),
-            ("unseen", unseen),
-        ] {
-            self.routed_prompt_tokens.get_or_create(&FateLabel { fate }).inc_by(u64::from(tokens.0));
-        }
+        self.routed_prompt_tokens.add([hit, lost_to_load, lost_to_eviction, unseen].map(|tokens| tokens.0));
     }
 
     /// A stream's first byte came.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use warmroute_kv::Tokens;
 use warmroute_routing::{Usage, WorkerView};
 
-use super::labels::{CachedLabel, WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels};
+use super::labels::{WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels};
 use super::{Metrics, SIDES};
 use crate::sources::kv_events::{Hearability, Statement};
 use crate::sources::{CacheView, Circuit, Honesty};
@@ -34,9 +34,7 @@ impl Metrics {
         let labels = WorkerSideLabels { worker: Arc::clone(name), side };
         let error = f64::from(predicted.0.abs_diff(reported.0));
         self.prediction_error_tokens.get_or_create(&labels).observe(error);
-        for (cached, tokens) in [("all", usage.prompt), ("predicted", predicted), ("reported", reported)] {
-            self.prompt_tokens.get_or_create(&CachedLabel { cached }).inc_by(u64::from(tokens.0));
-        }
+        self.prompt_tokens.add([usage.prompt, predicted, reported].map(|tokens| tokens.0));
     }
 
     /// The present state of one worker, and what the router knows of it; `None` if that is nothing.
