@@ -10,7 +10,8 @@
 //! waiting   unread prompts per worker beyond the first: others that wait for whatever is read
 //! price     what an evicted token is worth: the share of tokens that are asked for again, times a strength that
 //!           follows what evictions have cost lately; `first` until caches have been full for a while
-//! full      share of its cache in use;  churn: what it has read lately over the mean of all workers
+//! full      share of its cache that is soon in use: what is, and what the fleet reads while requests in flight stay
+//! churn     what it has read lately over the mean of all workers
 //! others    other gateways that decide too, on workers that one of them is the first to fill
 //! crowding  where requests in flight need most of its memory: the time until what is short has been given back
 //! ```
@@ -20,15 +21,19 @@
 //! explains each term with a worked example; `docs/results.md` has the figures behind the defaults.
 //!
 //! A copy that was made is kept for as long as it is used, and while caches have room nothing tells what it is going to cost. So evictions
-//! are taken to be dear at first. That is given up as caches are full and evictions turn out to cost less.
+//! are taken to be dear at first, and prompts to be reused. That is given up as caches are full and evictions turn out to cost less. And
+//! room that will be gone before the requests in flight have given theirs back is no room.
 //!
 //! Where nothing is reused, `price` is zero, `missing` is the same everywhere, and this is least work. Equal costs go to
 //! the worker with the least recent work, then the fewest requests, then to the one chosen longest ago.
+
+use warmroute_kv::Tokens;
 
 use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy};
 use crate::chance::Chance;
 use crate::event::Part;
 use crate::request::{Reason, Request};
+use crate::time::Time;
 
 pub(super) const ABOUT: &str = "the least work, counting what each worker's cache saves and what the choice evicts";
 pub(super) const OPTIONS: &[OptionInfo] = &[
@@ -64,7 +69,7 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         name: "first",
-        default: 16.0,
+        default: 10.0,
         range: (0.0, 1e3),
         about: "strength of that price at first; it is forgotten while caches are full and evictions cost less",
     },
@@ -99,8 +104,16 @@ const CROWDED: (u64, u64) = (4, 5);
 /// Decisions after which one counts for 1/e in what is known of reuse: long enough to see a working set, short enough to
 /// follow a change of traffic.
 const MEMORY: f64 = 200.0;
+/// What one decision leaves of it.
+const KEEP: f64 = 1.0 - 1.0 / MEMORY;
 /// Decisions before full caches after which the first strength counts for 1/e.
 const DOUBT: f64 = 300.0;
+/// Everything is taken to be reused at first, with the weight of so many prompts.
+const HOPE: f64 = 25.0;
+/// What is in flight stays for half of its time on average.
+const STILL_THERE: f64 = 0.5;
+/// Seconds over which it is measured at least how fast caches fill: two prompts at once are no flood.
+const LEAST_SPAN_S: f64 = 1.0;
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
     CacheAware {
@@ -115,6 +128,7 @@ pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
         kappa: options.get("kappa"),
         crowding: options.get("crowding"),
         reuse: Reuse::default(),
+        filling: Filling::default(),
     }
 }
 
@@ -130,6 +144,7 @@ struct CacheAware {
     kappa: f64,
     crowding: f64,
     reuse: Reuse,
+    filling: Filling,
 }
 
 /// What a decision has in common for all workers, divided once so that no cost has to be.
@@ -149,16 +164,19 @@ struct Fleet {
     stay_s: f64,
     /// The mean share of the caches in use.
     full: f64,
+    /// The share of the caches that is filled before what is in flight is over.
+    coming: f64,
 }
 
 impl CacheAware {
     fn fleet(&self, among: Candidates<'_>) -> Fleet {
-        let (mut unread, mut in_flight, mut recent, mut full) = (0, 0, 0.0, 0.0);
+        let (mut unread, mut in_flight, mut recent, mut full, mut capacity) = (0, 0, 0.0, 0.0, 0.0);
         for candidate in among.iter() {
             unread += u64::from(candidate.unread);
             in_flight += u64::from(candidate.in_flight);
             recent += candidate.recent;
             full += candidate.fill;
+            capacity += candidate.capacity.map_or(0.0, |capacity| capacity.as_f64());
         }
         let (count, reused) = (among.count() as f64, self.reuse.share());
         let waiting = (unread as f64 / count - 1.0).max(0.0);
@@ -173,12 +191,14 @@ impl CacheAware {
             price: if recent > 0.0 { (0.0, price * (count / recent).powi(2)) } else { (price, 0.0) },
             stay_s: among.stay_s(),
             full: full / count,
+            coming: self.filling.per_s() * STILL_THERE * among.stay_s() / capacity.max(1.0),
         }
     }
 
     fn cost(&self, candidate: &Candidate, fleet: &Fleet) -> f64 {
         let missing = candidate.token_s * candidate.uncached.as_f64();
-        let evicting = candidate.fill * (fleet.price.0 + fleet.price.1 * candidate.recent * candidate.recent);
+        let full = (candidate.fill + fleet.coming).min(1.0);
+        let evicting = full * (fleet.price.0 + fleet.price.1 * candidate.recent * candidate.recent);
         let reading = fleet.reading * missing * (1.0 + evicting);
         let in_flight = f64::from(candidate.in_flight);
         let others_first = fleet.apart > 0.0 && !fleet.part.is_first_at(candidate.worker);
@@ -220,6 +240,7 @@ impl Policy for CacheAware {
         );
         let (common, best) = among.overlaps();
         self.reuse.learn(chosen, (among.remembered() - best).as_f64(), fleet.full);
+        self.filling.learn(chosen.uncached, among.now());
         let reason = match chosen.overlap {
             _ if best == common => Reason::LeastLoad,
             overlap if overlap == best => Reason::Prefix,
@@ -260,10 +281,36 @@ impl Reuse {
     }
 
     fn learn(&mut self, chosen: &Candidate, lost: f64, full: f64) {
-        let keep = 1.0 - 1.0 / MEMORY;
+        let prompt = (chosen.overlap + chosen.uncached).as_f64();
+        if self.prompt == 0.0 {
+            (self.prompt, self.hit) = (HOPE * prompt, HOPE * prompt);
+        }
         self.doubt -= self.doubt * full / DOUBT;
-        self.prompt = keep.mul_add(self.prompt, (chosen.overlap + chosen.uncached).as_f64());
-        self.hit = keep.mul_add(self.hit, chosen.overlap.as_f64());
-        self.lost = keep.mul_add(self.lost, lost);
+        self.prompt = KEEP.mul_add(self.prompt, prompt);
+        self.hit = KEEP.mul_add(self.hit, chosen.overlap.as_f64());
+        self.lost = KEEP.mul_add(self.lost, lost);
+    }
+}
+
+/// How fast prompts fill the caches lately, as far as this gateway sent them: sums that forget.
+#[derive(Clone, Debug, Default)]
+struct Filling {
+    /// Tokens that were not held where they went.
+    read: f64,
+    /// Seconds in which they came.
+    span_s: f64,
+    last: Option<Time>,
+}
+
+impl Filling {
+    /// Tokens in a second.
+    fn per_s(&self) -> f64 {
+        self.read / self.span_s.max(LEAST_SPAN_S)
+    }
+
+    fn learn(&mut self, read: Tokens, now: Time) {
+        let passed_s = self.last.replace(now).map_or(0.0, |last| now.seconds_since(last));
+        self.read = KEEP.mul_add(self.read, read.as_f64());
+        self.span_s = KEEP.mul_add(self.span_s, passed_s);
     }
 }

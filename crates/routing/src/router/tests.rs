@@ -18,6 +18,16 @@ fn router(workers: u32, publishes: Publishes) -> Router {
     router
 }
 
+/// A router before workers whose caches nothing in a test fills.
+fn spacious(workers: u32) -> Router {
+    let mut router = Router::new(Settings::default());
+    for id in 0..workers {
+        let spec = WorkerSpec { capacity: Some(Tokens(1 << 24)), publishes: Publishes::Nothing };
+        router.observe(Event::Joined { worker: WorkerId(id), spec }, Time::ZERO);
+    }
+    router
+}
+
 fn joined(id: u32, publishes: Publishes) -> Event {
     Event::Joined { worker: WorkerId(id), spec: WorkerSpec { capacity: Some(Tokens(4_000)), publishes } }
 }
@@ -35,7 +45,7 @@ fn serve(router: &mut Router, prompt: &[BlockHash], now: Time) -> Decision {
 
 #[test]
 fn affinity_ends_where_the_queue_costs_more_than_the_saving() {
-    let mut router = router(2, Publishes::Nothing);
+    let mut router = spacious(2);
     let shared = blocks(1, 40);
     let warm = serve(&mut router, &shared, Time::ZERO).worker;
     let mut stayed = 0;
@@ -48,19 +58,18 @@ fn affinity_ends_where_the_queue_costs_more_than_the_saving() {
         assert_eq!((decision.overlap, decision.reason), (Tokens(640), Reason::Prefix));
         stayed += 1;
     };
-    // Each has 320 tokens to read there, and 960 elsewhere. One in front is a wait of 320 at one and a half times its length;
-    // and what is read there evicts, where all of the fleet's work has been, while the other worker is empty.
+    // Each has 320 tokens to read there, and 960 elsewhere. One in front is a wait of 320 at one and a half times its length and 100 for
+    // being in flight; and the time of whoever has all that is in flight is a third dearer, where prompts are reused.
     assert_eq!(stayed, 1, "so many waited where reading 640 tokens more elsewhere was cheaper");
     assert_eq!(reason, Reason::Spill);
 }
 
 #[test]
 fn with_nothing_to_reuse_the_choice_is_least_work() {
-    // Large caches: what requests in flight need must not crowd them.
-    let mut router = Router::new(Settings::default());
-    for id in 0..4 {
-        let spec = WorkerSpec { capacity: Some(Tokens(1 << 24)), publishes: Publishes::Nothing };
-        router.observe(Event::Joined { worker: WorkerId(id), spec }, Time::ZERO);
+    let mut router = spacious(4);
+    // Prompts are taken to be reused until so many were not.
+    for number in 0..4_000 {
+        serve(&mut router, &blocks(1_000 + number, 1), Time::ZERO);
     }
     let mut chance = Chance::new(9);
     let mut work = [0_usize; 4];
