@@ -317,7 +317,11 @@ mod tests {
                     }
                     Some(had) => table.remove(block, had),
                     None => {
-                        table.insert(block, number);
+                        let unlike_any = table.candidates(block).next().is_none();
+                        prop_assert_eq!(table.insert_if_new(block, number), unlike_any);
+                        if !unlike_any {
+                            table.insert(block, number);
+                        }
                         naive.insert(block, number);
                     }
                 }
