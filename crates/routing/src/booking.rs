@@ -40,6 +40,8 @@ pub(crate) struct Booking {
     pub(crate) waiting: bool,
     /// Whether others count on its worker holding the prompt soon.
     pub(crate) promised: bool,
+    /// Whether the index has had all of the prompt at its worker since: what it lacks of it now was evicted and is not on its way.
+    pub(crate) told: bool,
     /// Whether no cache can hold anything of it.
     pub(crate) by_load: bool,
     /// The prompt's length in bytes, where that is what the driver counts.
@@ -66,6 +68,7 @@ impl Booking {
             tells: request.tells_first_token,
             waiting: true,
             promised: false,
+            told: false,
             by_load: request.by_load,
             bytes: (request.unit == Unit::Bytes).then_some(request.prompt),
             block_tokens: request.block as f64 * scale.tokens_per(request.unit),
@@ -87,6 +90,7 @@ impl Booking {
     /// Notes that the first `blocks` blocks of the prompt, `overlap` tokens, are believed to be on its worker.
     pub(crate) fn overlaps(&mut self, blocks: usize, overlap: Tokens) {
         self.overlap = overlap;
+        self.told = blocks == self.blocks.len();
         self.overlap_end = blocks.checked_sub(1).map(|last| self.blocks[last]);
     }
 
@@ -98,6 +102,11 @@ impl Booking {
     /// Whether prompts that were sent before it had all been read when it was sent.
     pub(crate) fn was_first_in_line(&self) -> bool {
         self.work.tokens <= self.uncached().as_f64()
+    }
+
+    /// Whether blocks that came in at its worker complete its prompt.
+    pub(crate) fn ends_in(&self, stored: &[BlockHash]) -> bool {
+        self.blocks.last().is_none_or(|last| stored.contains(last))
     }
 
     /// The prompt as shadows take it in.

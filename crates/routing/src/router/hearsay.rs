@@ -43,6 +43,8 @@ impl Router {
     fn coming(&self, at: WorkerId, chain: &[BlockHash]) -> usize {
         let Some(worker) = self.fleet.get(at) else { return 0 };
         let unread = worker.backlog.bookings().filter_map(|booking| self.bookings.get(booking));
+        // What was told of is in the index, or was and is not any more.
+        let unread = unread.filter(|booking| !booking.told);
         let shared = |blocks: &[BlockHash]| {
             // A block's name says everything about what comes before it.
             let both = blocks.len().min(chain.len());
@@ -60,7 +62,7 @@ impl Router {
         let Some(booking) = self.bookings.get(id) else { return };
         let (worker, blocks) = (booking.worker, booking.footprint().blocks);
         let tells = self.fleet.get(worker).is_some_and(|worker| worker.shadow.is_none());
-        let settled = if tells && self.leading_blocks(worker, blocks) < blocks.len() {
+        let settled = if tells && !booking.told && self.leading_blocks(worker, blocks) < blocks.len() {
             self.overtaken.add(Overdue::new(worker, blocks, promised, now))
         } else {
             if promised {
@@ -139,6 +141,15 @@ impl Router {
         self.index.apply(worker, event);
         account.slot = self.index.slot_of(worker);
         let KvEvent::Stored { blocks: stored, .. } = event else { return };
+        for id in account.backlog.bookings() {
+            let Some(booking) = self.bookings.get_mut(id).filter(|booking| booking.ends_in(stored)) else {
+                continue;
+            };
+            booking.told = true;
+            if std::mem::take(&mut booking.promised) {
+                self.promises.settle(worker, booking.footprint().blocks);
+            }
+        }
         let is_told = |blocks: &[BlockHash]| blocks.last().is_none_or(|last| stored.contains(last));
         while let Some(overdue) = self.overtaken.take(worker, is_told) {
             self.settle(Some(overdue));

@@ -236,6 +236,34 @@ fn what_a_worker_reads_before_it_comes_to_a_prompt_is_foreseen_to_the_block() {
     assert_eq!(third.overlap, Tokens::ZERO, "nobody is going to read it");
 }
 
+#[test]
+fn what_was_told_and_evicted_before_its_answer_came_is_not_expected() {
+    let mut router = router(1, Publishes::Events);
+    let hear = |router: &mut Router, event| {
+        router.observe(Event::Kv { worker: WorkerId(0), event }, Time::ZERO);
+    };
+    let prompt = blocks(1, 10);
+    let mut asked = 0;
+    let mut expected = |router: &mut Router| {
+        asked += 1;
+        let longer = [&prompt[..], &blocks(10 + asked, 5)].concat();
+        let decision = router.route(&Request::new(ROOT, &longer), Time::ZERO).unwrap();
+        router.observe(Event::Aborted { booking: decision.booking }, Time::ZERO);
+        decision.overlap
+    };
+    // The first is new to the worker, the second finds all of it there.
+    for _ in 0..2 {
+        let open = router.route(&Request::new(ROOT, &prompt), Time::ZERO).unwrap();
+        hear(&mut router, KvEvent::Stored { parent: ROOT, blocks: prompt.clone() });
+        assert_eq!(expected(&mut router), Tokens(160));
+        hear(&mut router, KvEvent::Removed { blocks: prompt[4..].to_vec() });
+        assert_eq!(expected(&mut router), Tokens(64), "while it is answered");
+        router.observe(Event::Finished { booking: open.booking, usage: None }, Time::ZERO);
+        assert_eq!(expected(&mut router), Tokens(64), "once it is");
+        hear(&mut router, KvEvent::Stored { parent: prompt[3], blocks: prompt[4..].to_vec() });
+    }
+}
+
 /// One of two gateways before the same four workers. Each has told the other of ten requests under way, evenly spread.
 fn one_of_two(which: u32) -> Router {
     let mut router = router(4, Publishes::Events);
