@@ -18,10 +18,14 @@ mod recency;
 #[cfg(test)]
 mod tests;
 mod touch;
+mod withdrawn;
+
+use std::collections::VecDeque;
 
 use self::entry::{Entry, Generation, NONE, Shared};
 pub use self::lease::{Lease, Slot};
 use self::recency::{Recency, Section};
+use self::withdrawn::{WITHDRAWN, Withdrawal};
 use crate::event::{self, KvEvent, KvEvents};
 use crate::hash::BlockHash;
 use crate::names::{AHEAD, NameTable};
@@ -37,6 +41,8 @@ pub struct BlockPool<C = ()> {
     /// What each slot that was ever used holds; grows up to the capacity and no further.
     entries: Vec<Entry<C>>,
     free: Vec<Slot>,
+    /// Blocks that are found no more and whole still, in the order in which they go.
+    withdrawn: VecDeque<Withdrawal>,
     /// Shared blocks that no lease holds, oldest first.
     idle: Recency,
     /// Counts clears: a lease of an older generation holds blocks that are no longer to be found.
@@ -63,6 +69,7 @@ impl<C: PartialEq> BlockPool<C> {
             names: NameTable::default(),
             entries: Vec::new(),
             free: Vec::new(),
+            withdrawn: VecDeque::new(),
             idle: Recency::default(),
             generation: Generation::MIN,
         }
@@ -81,7 +88,8 @@ impl<C: PartialEq> BlockPool<C> {
     /// About the bytes of heap in use, as asked of the allocator; contents that own memory count with their own size only.
     pub fn bytes(&self) -> usize {
         let entries = self.entries.capacity() * size_of::<Entry<C>>();
-        self.names.bytes() + entries + self.free.capacity() * size_of::<Slot>()
+        let withdrawn = self.withdrawn.capacity() * size_of::<Withdrawal>();
+        self.names.bytes() + entries + withdrawn + self.free.capacity() * size_of::<Slot>()
     }
 
     /// Blocks that leases could still get: free ones and those that may be evicted.
@@ -190,11 +198,15 @@ impl<C: PartialEq> BlockPool<C> {
     /// Forgets every block. Those held by a lease live on, unseen, until it ends.
     pub fn clear(&mut self, events: &mut KvEvents) {
         // After four billion clears a lease of the first generation would have to be still there to notice.
-        self.generation = self.generation.checked_add(1).unwrap_or(Generation::MIN);
+        let next = self.generation.checked_add(1).filter(|next| *next != WITHDRAWN);
+        self.generation = next.unwrap_or(Generation::MIN);
         self.names = NameTable::default();
         while let Some(oldest) = self.idle.oldest() {
             self.idle.remove(&mut self.entries, oldest);
             self.vacate(Slot(oldest));
+        }
+        while let Some(gone) = self.withdrawn.pop_front() {
+            self.vacate(gone.slot);
         }
         events.push(KvEvent::Cleared);
     }
@@ -207,7 +219,7 @@ impl<C: PartialEq> BlockPool<C> {
     }
 
     fn used(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.entries.len() - self.free.len() - self.withdrawn.len()
     }
 
     fn walk<'a, 's>(
@@ -300,6 +312,12 @@ impl<C: PartialEq> BlockPool<C> {
     fn allocate(&mut self) -> Slot {
         if let Some(slot) = self.free.pop() {
             return slot;
+        }
+        if self.entries.len() >= self.capacity
+            && let Some(gone) = self.withdrawn.pop_front()
+        {
+            self.entries[gone.slot.index()] = Entry::VACANT;
+            return gone.slot;
         }
         debug_assert!(self.entries.len() < self.capacity, "room was made before");
         let slot = Slot(u32::try_from(self.entries.len()).expect("a capacity is counted in u32"));

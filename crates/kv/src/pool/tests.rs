@@ -16,6 +16,9 @@ struct NaiveBlock {
     pins: usize,
     /// When its last holder let it go.
     let_go: u64,
+    /// Tells it from another of the same prefix, and that before it likewise.
+    copy: u64,
+    behind: Option<u64>,
 }
 
 /// A request in both worlds: the model's half knows its prompt, and how many blocks are shared, named and held.
@@ -36,6 +39,10 @@ struct World {
     naive: BTreeMap<BlockHash, NaiveBlock>,
     /// Blocks that a clear took from the index while somebody held them.
     orphans: Vec<NaiveBlock>,
+    /// Blocks that are whole and not to be found, with their marks.
+    withdrawn: Vec<(NaiveBlock, u64)>,
+    mark: u64,
+    copies: u64,
     running: Vec<Running>,
     tensors: Vec<Vec<u8>>,
     generation: u64,
@@ -45,7 +52,9 @@ struct World {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Begin(Vec<u8>),
+    /// A prompt, and how many marks ago it was sent.
+    Begin(Vec<u8>, u64),
+    Withdraw(usize),
     Grow(usize, usize),
     Seal(usize),
     Truncate(usize, usize),
@@ -56,7 +65,8 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     let prompt = proptest::collection::vec(0_u8..3, 1..7);
     prop_oneof![
-        20 => prompt.prop_map(Operation::Begin),
+        20 => (prompt, 0_u64..4).prop_map(|(prompt, ago)| Operation::Begin(prompt, ago)),
+        8 => (0_usize..6).prop_map(Operation::Withdraw),
         20 => (any::<usize>(), 1_usize..4).prop_map(|(who, blocks)| Operation::Grow(who, blocks)),
         40 => any::<usize>().prop_map(Operation::Seal),
         3 => (any::<usize>(), 0_usize..6).prop_map(|(who, blocks)| Operation::Truncate(who, blocks)),
@@ -74,6 +84,9 @@ impl World {
             mirror: BTreeMap::new(),
             naive: BTreeMap::new(),
             orphans: Vec::new(),
+            withdrawn: Vec::new(),
+            mark: 0,
+            copies: 0,
             running: Vec::new(),
             tensors: vec![Vec::new(); CAPACITY],
             generation: 0,
@@ -101,7 +114,8 @@ impl World {
     fn act(&mut self, operation: Operation) {
         let who = |index: usize, running: &[Running]| index.checked_rem(running.len());
         match operation {
-            Operation::Begin(prompt) => self.begin(prompt),
+            Operation::Begin(prompt, ago) => self.begin(prompt, ago),
+            Operation::Withdraw(blocks) => self.withdraw(blocks),
             Operation::Clear => self.clear(),
             Operation::Grow(index, blocks) => _ = who(index, &self.running).map(|i| self.grow(i, blocks)),
             Operation::Seal(index) => _ = who(index, &self.running).map(|i| self.seal(i)),
@@ -118,23 +132,72 @@ impl World {
         self.listen();
     }
 
-    fn begin(&mut self, prompt: Vec<u8>) {
+    fn begin(&mut self, prompt: Vec<u8>, ago: u64) {
         let found = self.naive_prefix(&prompt);
         let chain = self.chain(&prompt);
         let blocks = || chain.iter().copied().zip(&prompt);
         assert_eq!(self.pool.longest_prefix(blocks()), found, "longest prefix of {prompt:?}");
-        let lease = self.pool.begin(ROOT, blocks());
+        let mut lease = self.pool.begin(ROOT, blocks());
         assert_eq!(lease.len(), found, "a lease begins with the longest prefix");
         for hash in &chain[..found] {
             self.naive.get_mut(hash).unwrap().pins += 1;
         }
+        let since = self.mark.saturating_sub(ago);
+        let restored = self.restore(&prompt, found, since);
+        self.pool.restore(&mut lease, blocks().skip(found), since, &mut self.events);
+        assert_eq!(lease.len(), restored, "what was withdrawn since is there again");
         self.running.push(Running {
             lease,
             prompt,
-            shared: found,
-            named: found,
+            shared: restored,
+            named: restored,
             generation: self.generation,
         });
+    }
+
+    /// The model's half of having back what was withdrawn behind the first `found` blocks; returns how many there are then.
+    fn restore(&mut self, prompt: &[u8], found: usize, since: u64) -> usize {
+        for end in found + 1..=prompt.len() {
+            let before = (end > 1).then(|| self.naive[&self.name(&prompt[..end - 1])].copy);
+            let wanted = |(block, mark): &(NaiveBlock, u64)| {
+                *mark >= since && block.prefix == prompt[..end] && block.behind == before
+            };
+            let place = self.withdrawn.iter().position(wanted);
+            let name = self.name(&prompt[..end]);
+            let Some(place) = place.filter(|_| !self.naive.contains_key(&name)) else { return end - 1 };
+            let (block, _) = self.withdrawn.remove(place);
+            self.naive.insert(name, NaiveBlock { pins: 1, ..block });
+        }
+        prompt.len()
+    }
+
+    fn withdraw(&mut self, blocks: usize) {
+        self.mark += 1;
+        assert_eq!(self.pool.ready(u64::MAX), CAPACITY - self.taken(), "room without evictions");
+        self.pool.withdraw(blocks, self.mark, &mut self.events);
+        while self.taken() + blocks > CAPACITY {
+            let Some(oldest) = self.oldest_leaf() else { break };
+            let gone = self.naive.remove(&oldest).unwrap();
+            self.withdrawn.push((gone, self.mark));
+        }
+        let fresh = self.withdrawn.iter().filter(|(_, mark)| *mark == self.mark).count();
+        assert_eq!(self.pool.ready(self.mark), CAPACITY - self.taken() - fresh, "room but for the last");
+    }
+
+    /// Blocks that are found, held or being filled.
+    fn taken(&self) -> usize {
+        let private: usize = self.running.iter().map(|one| one.lease.len() - one.shared).sum();
+        self.naive.len() + self.orphans.len() + private
+    }
+
+    /// Of the blocks that nobody holds and that none stands behind, the one let go first.
+    fn oldest_leaf(&self) -> Option<BlockHash> {
+        let leads = |block: &NaiveBlock, other: &NaiveBlock| {
+            other.prefix.len() == block.prefix.len() + 1 && other.prefix.starts_with(&block.prefix)
+        };
+        let is_leaf = |block: &NaiveBlock| !self.naive.values().any(|other| leads(block, other));
+        let idle = self.naive.iter().filter(|(_, block)| block.pins == 0 && is_leaf(block));
+        idle.min_by_key(|(_, block)| block.let_go).map(|(name, _)| *name)
     }
 
     fn grow(&mut self, index: usize, blocks: usize) {
@@ -148,16 +211,11 @@ impl World {
             return;
         }
         while self.naive.len() + self.orphans.len() + private + blocks > CAPACITY {
-            let is_leaf = |b: &NaiveBlock| {
-                !self
-                    .naive
-                    .values()
-                    .any(|c| c.prefix.len() == b.prefix.len() + 1 && c.prefix.starts_with(&b.prefix))
-            };
-            let idle_leaves = self.naive.iter().filter(|(_, b)| b.pins == 0 && is_leaf(b));
-            let oldest = *idle_leaves.min_by_key(|(_, b)| b.let_go).expect("there was room").0;
+            let oldest = self.oldest_leaf().expect("there was room");
             self.naive.remove(&oldest);
         }
+        let left = CAPACITY - (self.naive.len() + self.orphans.len() + private + blocks);
+        self.withdrawn.drain(..self.withdrawn.len().saturating_sub(left));
         for slot in self.running[index].lease.slots().iter().rev().take(blocks) {
             self.tensors[slot.index()] = vec![u8::MAX; 50];
         }
@@ -178,11 +236,13 @@ impl World {
         if one.shared < place || one.generation != self.generation {
             return;
         }
-        let new = NaiveBlock { prefix: prefix.clone(), pins: 0, let_go: 0 };
+        let behind = (place > 0).then(|| self.naive[&self.name(&prefix[..place])].copy);
+        self.copies += 1;
+        let new = NaiveBlock { prefix: prefix.clone(), pins: 0, let_go: 0, copy: self.copies, behind };
         let block = self.naive.entry(hash).or_insert(new);
         if block.prefix == prefix {
             block.pins += 1;
-            one.shared += 1;
+            self.running[index].shared += 1;
         }
     }
 
@@ -218,6 +278,7 @@ impl World {
 
     fn clear(&mut self) {
         self.pool.clear(&mut self.events);
+        self.withdrawn.clear();
         let generation = self.generation;
         let held = std::mem::take(&mut self.naive).into_values().filter(|b| b.pins > 0);
         self.orphans.extend(held.map(|b| NaiveBlock { let_go: generation, ..b }));
