@@ -94,12 +94,17 @@ impl Core {
         }
     }
 
-    /// A worker told what its cache did. The lock is taken once for a message, and again and again for one that is huge.
-    pub(crate) fn tell(&self, worker: WorkerId, events: KvEvents) {
-        for piece in pieces(events, MOST_TOLD_BLOCKS) {
+    /// A worker told what its cache did, in messages up to the one of this number. The lock is taken once for a message, and again and
+    /// again for one that is huge.
+    pub(crate) fn tell(&self, worker: WorkerId, (events, messages): (KvEvents, Option<u64>)) {
+        let mut pieces = pieces(events, MOST_TOLD_BLOCKS).into_iter().peekable();
+        while let Some(piece) = pieces.next() {
             let now = self.now();
             let mut router = self.router.lock();
             piece.into_iter().for_each(|event| router.observe(Event::Kv { worker, event }, now));
+            if pieces.peek().is_none() {
+                router.observe(Event::Heard { worker, messages }, now);
+            }
             // Requests that wait for the lock come before the next piece.
             MutexGuard::unlock_fair(router);
         }

@@ -100,6 +100,13 @@ pub enum Event {
         /// What.
         event: KvEvent,
     },
+    /// A worker that numbers what it tells of its cache has been heard up to here.
+    Heard {
+        /// Who.
+        worker: WorkerId,
+        /// The number of its next message; `None` where that is not certain.
+        messages: Option<u64>,
+    },
 }
 
 /// What a worker is.

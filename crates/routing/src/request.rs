@@ -119,6 +119,8 @@ pub struct Decision {
     pub overlap: Tokens,
     /// Whether that is what the worker itself told of its cache, and not a guess.
     pub told: bool,
+    /// How many messages about its cache had been heard of it, if it numbers them.
+    pub heard: Option<u64>,
     /// Prompt tokens; an estimate where the request came in bytes.
     pub prompt: Tokens,
     /// What became of the prompt's tokens.

@@ -127,7 +127,7 @@ impl Gateway {
         let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
         let fallbacks = std::mem::take(&mut decision.fallbacks);
         // Only of a prompt is anything predicted.
-        exchange.departure = look.count().and_then(|_| worker.departs(decision.booking));
+        exchange.departure = look.count().and_then(|_| worker.departs(&decision));
         exchange.late = worker.is_late();
         exchange.place(decision, booking, Arc::clone(&worker));
         exchange.rehearsed = worker.rehearse(&look.request(None, &|| look.text()));

@@ -253,8 +253,8 @@ impl Followed {
         let [device, host, own] = workers;
         let all = told_to(own);
         let speak = Box::new(move |word| match word {
-            Word::Begin(held) => all(held),
-            Word::Changes(changes) => all(changes),
+            Word::Begin((held, _)) => all(held),
+            Word::Changes((changes, _)) => all(changes),
             // It speaks for as long as it is followed.
             Word::End => {}
         });

@@ -61,6 +61,9 @@ fn write_lines(into: &mut Vec<u8>, outbound: &Outbound<'_>) {
     {
         into.extend_from_slice(part);
     }
+    if let Some(departure) = outbound.departure {
+        departure.announce(into);
+    }
     for (name, value) in outbound.headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             into.extend_from_slice(part);

@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     pub(crate) shadow: Option<Box<Shadow>>,
     /// Where the index has it, if it holds anything.
     pub(crate) slot: Option<Slot>,
+    /// Messages about its cache that were heard, where it numbers them.
+    pub(crate) heard: Option<u64>,
     /// Prompt tokens believed cached, of the requests that reported what really was.
     pub(crate) predicted: u64,
     /// Prompt tokens reported cached.
@@ -90,6 +92,7 @@ impl Worker {
             last_chosen: 0,
             shadow: None,
             slot: None,
+            heard: None,
             predicted: 0,
             reported: 0,
             counted: Tokens::ZERO,
@@ -101,6 +104,7 @@ impl Worker {
         self.spec = spec;
         self.given = 0.0;
         self.slot = None;
+        self.heard = None;
         let guessed = spec.publishes == Publishes::Nothing;
         self.shadow = guessed.then(|| Box::new(Shadow::new(spec.capacity)));
     }
@@ -202,6 +206,13 @@ impl Fleet {
         worker.hear(WorkerSpec { publishes, ..worker.spec });
         self.changes.regroup();
         true
+    }
+
+    /// A worker that speaks for its own cache was heard up to this message.
+    pub(crate) fn heard(&mut self, id: WorkerId, messages: Option<u64>) {
+        if let Some(worker) = self.get_mut(id).filter(|worker| worker.shadow.is_none()) {
+            worker.heard = messages;
+        }
     }
 
     pub(crate) fn leave(&mut self, id: WorkerId) {

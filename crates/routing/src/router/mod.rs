@@ -121,7 +121,19 @@ impl Router {
         let predicted = self.expected(worker, overlap).min(request.most_reusable().unwrap_or(prompt));
         booking.predicted = predicted;
         let booking = self.book(booking, now);
-        Ok(Decision { booking, worker, fallbacks, overlap: predicted, told, prompt, fate, reason, policy })
+        let heard = self.fleet.get(worker).and_then(|worker| worker.heard);
+        Ok(Decision {
+            booking,
+            worker,
+            fallbacks,
+            overlap: predicted,
+            told,
+            heard,
+            prompt,
+            fate,
+            reason,
+            policy,
+        })
     }
 
     /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.
@@ -146,6 +158,7 @@ impl Router {
             Event::Shared { part } => self.part = part,
             Event::Told { worker, publishes } => self.told(worker, publishes),
             Event::Kv { worker, event } => self.tell(worker, &event),
+            Event::Heard { worker, messages } => self.fleet.heard(worker, messages),
             Event::FirstToken { booking } => self.first_token(booking, now),
             Event::Moved { booking, to } => self.moved(booking, to, now),
             Event::Finished { booking, usage } => self.finished(booking, usage, now),

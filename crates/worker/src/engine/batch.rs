@@ -4,21 +4,19 @@
 //! full, and returns what came of it. It comes in two halves, since what the first one evicts is to be told before the second one
 //! takes its time. No clock, channel or thread here: the same jobs in the same order give the same steps.
 //!
-//! A prompt's cached beginning counts as used from its arrival on, not from its turn: whoever sent it here did so for that beginning, and
-//! other sequences' blocks are to be evicted first.
+//! Where evictions are told some time before they happen, their blocks are withdrawn by [`give_notice`](Engine::give_notice), and a
+//! sequence that needs more room than has been given notice of waits for it.
 //!
 //! Progress: the sequence admitted first is never preempted for a later one, the edge refuses what cannot fit into the
 //! empty cache, and a sequence alone in the engine may evict everything else. So the first always finishes.
 
-use std::collections::VecDeque;
-
-use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, TokenId};
-use warmroute_openai::response::FinishReason;
-
 use super::inference::Inference;
 use super::plan::plan;
-use super::sequence::{Job, RequestId, Running, Sequence, WholeBlock};
+use super::sequence::{Job, RequestId, Running, Sequence};
+use super::step::{Scheduled, StepReport, Update, Used};
+use super::waiting::{Line, Pool};
 use crate::model::Span;
+use warmroute_kv::{BlockHash, Blocks, KvEvents, TokenId};
 
 /// The bounds of one engine.
 #[derive(Clone, Copy, Debug)]
@@ -38,58 +36,11 @@ impl Limits {
     pub fn longest(&self) -> usize {
         self.capacity.get() * self.block_tokens
     }
-}
 
-/// What a request used, known when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// Tokens in the prompt.
-    pub prompt: usize,
-    /// Of those, tokens that were not computed because the cache held them at admission.
-    pub cached: usize,
-    /// Tokens in the answer.
-    pub answer: usize,
-}
-
-/// One token of one answer.
-#[derive(Debug)]
-pub struct Update {
-    /// The token.
-    pub token: TokenId,
-    /// Text that is certain by now; may be empty.
-    pub text: String,
-    /// Why the answer ended and what it used, with its last token.
-    pub finish: Option<(FinishReason, Used)>,
-}
-
-/// What one step did.
-#[derive(Debug, Default)]
-pub struct StepReport {
-    /// One entry per sequence that got a token.
-    pub updates: Vec<(RequestId, Update)>,
-    /// Changes of the cache.
-    pub events: KvEvents,
-    /// Prompts admitted for the first time: length and cached tokens.
-    pub admitted: Vec<(usize, usize)>,
-    /// Tokens computed.
-    pub computed: usize,
-    /// Sequences that lost their blocks to older ones and wait again.
-    pub preempted: usize,
-}
-
-/// A step that has been decided on and not yet computed.
-#[derive(Debug)]
-#[must_use = "admitted sequences wait for it to be computed"]
-pub struct Scheduled {
-    report: StepReport,
-    /// Tokens for each running sequence.
-    granted: Vec<usize>,
-}
-
-impl Scheduled {
-    /// What was evicted for it.
-    pub fn events(&mut self) -> &mut KvEvents {
-        &mut self.report.events
+    /// Blocks that are kept ready where evictions are told before they happen, so that a prompt which is mostly cached need not wait: at
+    /// most a thirty-second of the cache.
+    fn spare(&self) -> usize {
+        (self.capacity.get() / 32).min(16)
     }
 }
 
@@ -109,9 +60,8 @@ enum Later {
 pub struct Engine<M: Inference> {
     model: M,
     limits: Limits,
-    pool: BlockPool<Box<[TokenId]>>,
-    /// In order of arrival; preempted sequences return to the front.
-    waiting: VecDeque<Sequence<M::Text>>,
+    pool: Pool,
+    waiting: Line<M::Text>,
     /// In order of admission.
     running: Vec<Running<M::Text>>,
 }
@@ -119,23 +69,22 @@ pub struct Engine<M: Inference> {
 impl<M: Inference> Engine<M> {
     /// An engine with an empty cache. The model's store must have room for `limits.capacity` blocks.
     pub fn new(model: M, limits: Limits) -> Self {
-        let pool = BlockPool::new(limits.capacity);
-        Self { model, limits, pool, waiting: VecDeque::new(), running: Vec::new() }
+        let (pool, waiting) = (Pool::new(limits.capacity), Line::new(limits.block_tokens));
+        Self { model, limits, pool, waiting, running: Vec::new() }
     }
 
-    /// Queues a job; ids must increase. The job must fit: prompt and answer within [`Limits::longest`].
-    pub fn submit(&mut self, id: RequestId, job: Job) {
+    /// Queues a job; ids must increase. The job must fit: prompt and answer within [`Limits::longest`]. Returns what came back into the
+    /// cache for it.
+    pub fn submit(&mut self, id: RequestId, job: Job) -> KvEvents {
         debug_assert!(job.prompt.len() < self.limits.longest(), "the edge refuses what can never fit");
-        let sequence = Sequence::new(id, job, self.limits.block_tokens);
-        // Taken and let go at once, it is the most recently used.
-        let beginning = pinned(&mut self.pool, sequence.root, sequence.reusable(self.limits.block_tokens));
-        self.pool.release(beginning);
-        self.waiting.push_back(sequence);
+        let (sequence, mut events) = (Sequence::new(id, job, self.limits.block_tokens), KvEvents::new());
+        self.waiting.join(sequence, &mut self.pool, &mut events);
+        events
     }
 
     /// Drops every sequence that is not `wanted` and frees its blocks; what it had shared stays in the cache.
     pub fn retain(&mut self, wanted: impl Fn(RequestId) -> bool) {
-        self.waiting.retain(|sequence| wanted(sequence.id));
+        self.waiting.retain(&wanted, &mut self.pool);
         for gone in self.running.extract_if(.., |running| !wanted(running.sequence.id)) {
             self.pool.release(gone.lease);
         }
@@ -144,6 +93,7 @@ impl<M: Inference> Engine<M> {
     /// Forgets every cached block that no running sequence holds.
     pub fn clear_cache(&mut self) -> KvEvents {
         let mut events = KvEvents::new();
+        while self.waiting.yields(0, &mut self.pool) {}
         self.pool.clear(&mut events);
         events
     }
@@ -158,12 +108,12 @@ impl<M: Inference> Engine<M> {
         self.running.len()
     }
 
-    /// Blocks held by running sequences.
+    /// Blocks held by sequences that run or wait.
     pub fn blocks_in_use(&self) -> Blocks {
         self.pool.capacity() - self.pool.available()
     }
 
-    /// Share of the cache held by running sequences, 0 to 1.
+    /// Share of the cache held by sequences that run or wait, 0 to 1.
     pub fn cache_usage(&self) -> f64 {
         self.blocks_in_use().as_f64() / self.pool.capacity().as_f64()
     }
@@ -179,10 +129,33 @@ impl<M: Inference> Engine<M> {
         &self.model
     }
 
-    /// The first half of a step: admits, and makes room for what the second half, [`compute`](Self::compute), is to write.
-    pub fn schedule(&mut self) -> Scheduled {
+    /// Withdraws what the next steps will need room for, in so far as that can be foreseen; `mark` is the number of the message that is to
+    /// tell of it.
+    pub fn give_notice(&mut self, mark: u64) -> KvEvents {
+        self.waiting.look(OVERTAKEN_AT_MOST, &mut self.pool);
+        let mut wanted = self.running.len();
+        for place in 0..OVERTAKEN_AT_MOST.min(self.limits.max_running - self.running.len()) {
+            let Some((sequence, resident)) = self.waiting.at(place) else { break };
+            if self.comes_by_itself(sequence, resident) {
+                continue;
+            }
+            let missing = self.missing(sequence, resident);
+            if !self.is_free(place, wanted + missing) {
+                break;
+            }
+            wanted += missing;
+        }
+        let mut events = KvEvents::new();
+        self.pool.withdraw(wanted + self.limits.spare(), mark, &mut events);
+        events
+    }
+
+    /// The first half of a step: admits, and makes room for what the second half, [`compute`](Self::compute), is to write. Where notice is
+    /// given of evictions, who is admitted takes only what was withdrawn before the mark `passed`.
+    pub fn schedule(&mut self, passed: Option<u64>) -> Scheduled {
         let mut report = StepReport::default();
-        self.admit(&mut report);
+        self.waiting.look(OVERTAKEN_AT_MOST, &mut self.pool);
+        self.admit(passed, &mut report);
         let granted = self.make_room(&mut report);
         Scheduled { report, granted }
     }
@@ -198,41 +171,63 @@ impl<M: Inference> Engine<M> {
 
     /// Takes sequences in order of arrival. One that had better wait for another's blocks lets those behind it pass; one
     /// for which there is no room does not, or large ones would starve.
-    fn admit(&mut self, report: &mut StepReport) {
+    fn admit(&mut self, passed: Option<u64>, report: &mut StepReport) {
         let mut place = 0;
         while self.running.len() < self.limits.max_running
             && place < self.waiting.len().min(OVERTAKEN_AT_MOST)
         {
-            match self.reserve(place, &mut report.events) {
-                Ok(lease) => self.run(place, lease, report),
+            match self.reserve(place, passed, &mut report.events) {
+                Ok(()) => self.run(place, report),
                 Err(Later::Share) => place += 1,
                 Err(Later::Room) => return,
             }
         }
     }
 
-    /// Pins the cached prefix of a waiting sequence and takes blocks for the rest of its tokens.
-    fn reserve(&mut self, place: usize, events: &mut KvEvents) -> Result<Lease, Later> {
-        let sequence = &self.waiting[place];
-        let reusable = sequence.reusable(self.limits.block_tokens);
-        let mut lease = pinned(&mut self.pool, sequence.root, reusable);
-        let resident = lease.sealed();
-        let missing = sequence.tokens.len().div_ceil(self.limits.block_tokens) - resident;
+    /// Takes blocks for what the cache lacks of a waiting sequence.
+    fn reserve(&mut self, place: usize, passed: Option<u64>, events: &mut KvEvents) -> Result<(), Later> {
+        let Some((sequence, resident)) = self.waiting.at(place) else { return Err(Later::Room) };
+        if self.comes_by_itself(sequence, resident) {
+            return Err(Later::Share);
+        }
+        let missing = self.missing(sequence, resident);
         // One more block for each that runs, so that admitting this one does not at once preempt it.
-        let crowded = self.pool.available().get() < missing + self.running.len();
-        let later = if self.running.iter().any(|running| running.will_share(reusable, resident)) {
-            Later::Share
-        } else if crowded || self.pool.grow(&mut lease, missing, events).is_err() {
-            Later::Room
-        } else {
-            return Ok(lease);
-        };
-        self.pool.release(lease);
-        Err(later)
+        if !self.is_free(place, missing + self.running.len()) {
+            return Err(Later::Room);
+        }
+        if passed.is_some_and(|passed| self.pool.ready(passed) < missing)
+            || !self.waiting.grow(place, missing, &mut self.pool, events)
+        {
+            return Err(Later::Room);
+        }
+        Ok(())
     }
 
-    fn run(&mut self, place: usize, lease: Lease, report: &mut StepReport) {
-        let mut sequence = self.waiting.remove(place).expect("room was reserved for it");
+    /// Whether somebody at this place of the line may have so many blocks. Where somebody runs, room will come; where nobody does, those
+    /// behind the first make it.
+    fn is_free(&mut self, place: usize, blocks: usize) -> bool {
+        while self.pool.available().get() < blocks {
+            let first = place == 0 && self.running.is_empty();
+            if !(first && self.waiting.yields(1, &mut self.pool)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Blocks that a sequence lacks of which so many are in the cache.
+    fn missing(&self, sequence: &Sequence<M::Text>, resident: usize) -> usize {
+        sequence.tokens.len().div_ceil(self.limits.block_tokens) - resident
+    }
+
+    /// Whether one that runs is about to share what a sequence lacks.
+    fn comes_by_itself(&self, sequence: &Sequence<M::Text>, resident: usize) -> bool {
+        let reusable = sequence.reusable(self.limits.block_tokens);
+        self.running.iter().any(|running| running.will_share(reusable, resident))
+    }
+
+    fn run(&mut self, place: usize, report: &mut StepReport) {
+        let (mut sequence, lease) = self.waiting.leave(place).expect("room was reserved for it");
         let computed = lease.sealed() * self.limits.block_tokens;
         if sequence.cached.is_none() {
             sequence.cached = Some(computed);
@@ -241,8 +236,8 @@ impl<M: Inference> Engine<M> {
         self.running.push(Running { sequence, lease, computed });
     }
 
-    /// Grants tokens and makes sure that every granted token has a place. Where the pool is full, the sequence admitted last
-    /// loses its blocks and waits again; it keeps its tokens and computes them anew, mostly from the cache.
+    /// Grants tokens and makes sure that every granted token has a place. Where the pool is full, what is held for those who wait yields;
+    /// then the sequence admitted last loses its blocks and waits again. It keeps its tokens and computes them anew, mostly from the cache.
     fn make_room(&mut self, report: &mut StepReport) -> Vec<usize> {
         let pending: Vec<usize> = self.running.iter().map(Running::pending).collect();
         let mut granted = plan(&pending, self.limits.prefill_tokens);
@@ -255,10 +250,13 @@ impl<M: Inference> Engine<M> {
                 place += 1;
                 continue;
             }
+            if self.waiting.yields(0, &mut self.pool) {
+                continue;
+            }
             let last = self.running.pop().expect("the sequence that found no room is still there");
             granted.pop();
             self.pool.release(last.lease);
-            self.waiting.push_front(last.sequence);
+            self.waiting.rejoin(last.sequence, &mut self.pool);
             report.preempted += 1;
         }
         granted
@@ -309,14 +307,9 @@ impl<M: Inference> Engine<M> {
     }
 }
 
-/// Pins what is cached of a sequence.
-fn pinned(pool: &mut BlockPool<Box<[TokenId]>>, root: BlockHash, reusable: &[WholeBlock]) -> Lease {
-    pool.begin(root, reusable.iter().map(|block| (block.hash, &block.tokens)))
-}
-
 /// Gives every block that is wholly computed to the cache.
 fn seal_full_blocks<T>(
-    pool: &mut BlockPool<Box<[TokenId]>>,
+    pool: &mut Pool,
     running: &mut Running<T>,
     block_tokens: usize,
     events: &mut KvEvents,

@@ -39,6 +39,11 @@ impl KvFeed {
         self.outlet.is_some()
     }
 
+    /// The number of the next batch.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Where listeners subscribe.
     pub(crate) fn listeners(&self) -> broadcast::Sender<Arc<KvBatch>> {
         self.listeners.clone()

@@ -15,7 +15,8 @@ use prometheus_client::registry::{Metric, Registry};
 use std::sync::atomic::AtomicU64;
 use warmroute_kv::KvEvent;
 
-use super::batch::{Limits, StepReport};
+use super::batch::Limits;
+use super::step::StepReport;
 
 /// vLLM's buckets, in seconds.
 const FIRST_TOKEN_BUCKETS: [f64; 20] = [

@@ -9,21 +9,25 @@ mod feed;
 mod gate;
 mod inference;
 mod metrics;
+mod notice;
 mod plan;
 mod priority;
 mod sampling;
 mod sequence;
+mod step;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod waiting;
 
 pub use self::answer::AnswerOptions;
-pub use self::batch::{Engine, Limits, StepReport, Update, Used};
+pub use self::batch::{Engine, Limits};
 pub use self::feed::KvBatch;
 pub(crate) use self::feed::KvFeed;
 pub use self::gate::{Gate, Pass};
 pub use self::inference::{CachedModel, Inference};
 pub use self::metrics::{EXPOSITION_TYPE, Metrics};
 pub use self::sequence::{Job, RequestId};
+pub use self::step::{StepReport, Update, Used};
 pub use self::thread::{EngineHandle, Refused};

@@ -19,6 +19,8 @@ pub struct Job {
     pub prompt: Vec<TokenId>,
     /// What is asked of the answer.
     pub options: AnswerOptions,
+    /// How many messages about the cache whoever sent it here had heard, if that was said.
+    pub heard: Option<u64>,
 }
 
 /// One whole block of a sequence.
@@ -36,6 +38,7 @@ pub(super) struct Sequence<T> {
     /// Prompt and answer.
     pub(super) tokens: Vec<TokenId>,
     pub(super) prompt: usize,
+    pub(super) heard: Option<u64>,
     /// The whole blocks of `tokens`.
     pub(super) blocks: Vec<WholeBlock>,
     /// Prompt tokens found in the cache when first admitted.
@@ -45,11 +48,19 @@ pub(super) struct Sequence<T> {
 
 impl<T: Default> Sequence<T> {
     pub(super) fn new(id: RequestId, job: Job, block_tokens: usize) -> Self {
-        let Job { root, prompt, options, salt: _ } = job;
+        let Job { root, prompt, options, heard, salt: _ } = job;
         debug_assert!(!prompt.is_empty(), "an empty prompt has no last token to compute logits from");
         let answer = Answer::new(options);
-        let mut sequence =
-            Self { id, root, prompt: prompt.len(), tokens: prompt, blocks: Vec::new(), cached: None, answer };
+        let mut sequence = Self {
+            id,
+            root,
+            prompt: prompt.len(),
+            tokens: prompt,
+            heard,
+            blocks: Vec::new(),
+            cached: None,
+            answer,
+        };
         sequence.name_blocks(block_tokens);
         sequence
     }

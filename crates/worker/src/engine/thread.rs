@@ -9,23 +9,28 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use warmroute_kv::{BlockHash, KvEvents, TokenId};
 use warmroute_openai::response::FinishReason;
 
-use super::batch::{Engine, Limits, Scheduled, StepReport, Update};
+use super::batch::{Engine, Limits};
 use super::feed::{KvBatch, KvFeed};
 use super::gate::{Gate, Pass};
 use super::inference::Inference;
 use super::metrics::Metrics;
+use super::notice::Notices;
 use super::priority::step_back;
 use super::sequence::{Job, RequestId};
+use super::step::{Scheduled, StepReport, Update};
 use crate::publish::{Outlet, Told};
 
 /// Room in the command channel beyond the jobs the gate lets in.
 const SPARE_COMMANDS: usize = 16;
+
+/// How often is looked for newcomers while everybody waits for room.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// Why a job was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +108,7 @@ impl EngineHandle {
             next_id: 0,
             metrics: Arc::clone(&handle.metrics),
             feed,
+            notices: Notices::default(),
             stop: Arc::clone(&handle.stop),
         };
         std::thread::Builder::new().name("inference".to_owned()).spawn(move || {
@@ -183,6 +189,7 @@ struct Shell<M: Inference> {
     next_id: u64,
     metrics: Arc<Metrics>,
     feed: KvFeed,
+    notices: Notices,
     stop: Arc<AtomicBool>,
 }
 
@@ -201,6 +208,9 @@ impl<M: Inference> Shell<M> {
                 return;
             }
             let Some(step) = scheduled.take().or_else(|| self.schedule()) else { continue };
+            if step.is_idle() {
+                std::thread::sleep(BREATH);
+            }
             let report = self.engine.compute(step);
             let updates = self.tell(report);
             // Whoever has its answer may ask again at once, and a router that believes in what the next step evicts would be wrong.
@@ -222,9 +232,21 @@ impl<M: Inference> Shell<M> {
         if !self.engine.is_busy() {
             return None;
         }
-        let mut scheduled = self.engine.schedule();
+        let passed = self.notices.are_heeded().then(|| self.give_notice());
+        let mut scheduled = self.engine.schedule(passed);
         self.publish(scheduled.events());
         Some(scheduled)
+    }
+
+    /// Tells of evictions to come; returns which of those that were told may happen now.
+    fn give_notice(&mut self) -> u64 {
+        let (message, now) = (self.feed.next(), Instant::now());
+        let mut events = self.engine.give_notice(message);
+        if !events.is_empty() {
+            self.notices.give(message, now);
+            self.publish(&mut events);
+        }
+        self.notices.passed(now)
     }
 
     fn take(&mut self, command: Command) {
@@ -232,8 +254,12 @@ impl<M: Inference> Shell<M> {
             Command::Submit { job, client } => {
                 let id = RequestId(self.next_id);
                 self.next_id += 1;
-                self.engine.submit(id, job);
+                if job.heard.is_some() {
+                    self.notices.heed();
+                }
+                let mut restored = self.engine.submit(id, job);
                 self.clients.insert(id, client);
+                self.publish(&mut restored);
             }
             Command::ClearCache { done } => {
                 let mut events = self.engine.clear_cache();

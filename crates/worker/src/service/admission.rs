@@ -11,6 +11,7 @@ use warmroute_openai::ApiError;
 use warmroute_openai::request::{ChatMessage, GenerationOptions, Prompt};
 
 use super::Service;
+use super::arrivals::Departed;
 use super::refusal::Refusal;
 use super::turns::Turn;
 use crate::engine::{AnswerOptions, Job, Update};
@@ -96,12 +97,12 @@ impl Service {
         &self,
         prompt: Vec<TokenId>,
         options: &GenerationOptions,
-        turn: Turn,
+        (turn, departed): (Turn, Option<Departed>),
     ) -> Result<Begun, Refusal> {
         if self.is_draining() {
             return Err(Refusal(ApiError::draining()));
         }
-        let job = self.job(prompt, options)?;
+        let job = Job { heard: departed.map(|departed| departed.heard), ..self.job(prompt, options)? };
         turn.come().await;
         let mut rest = self.engine.submit(job, turn.since)?;
         drop(turn);
@@ -131,7 +132,7 @@ impl Service {
             max_tokens: if asked == 0 { room } else { asked as usize },
             ignore_eos: options.ignore_eos,
         };
-        Ok(Job { root, salt, prompt, options: answer })
+        Ok(Job { root, salt, prompt, options: answer, heard: None })
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
 
     async fn cached(service: &Service, prompt: &[TokenId], turn: Turn) -> usize {
         let one_token = CompletionRequest::parse(br#"{"model": "", "prompt": "", "max_tokens": 1}"#).unwrap();
-        let begun = service.begin(prompt.to_vec(), &one_token.options, turn).await.unwrap();
+        let begun = service.begin(prompt.to_vec(), &one_token.options, (turn, None)).await.unwrap();
         begun.first.finish.expect("one token was asked for").1.cached
     }
 

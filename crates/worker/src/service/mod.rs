@@ -2,6 +2,7 @@
 
 mod admission;
 mod answers;
+mod arrivals;
 mod refusal;
 mod routes;
 mod turns;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use warmroute_kv::{Blocks, Tokens};
 
+use self::arrivals::Arrivals;
 pub(crate) use self::refusal::{BODY_LIMIT_BYTES, Refusal};
 use self::turns::Turns;
 use crate::engine::{CachedModel, EngineHandle, KvBatch, Limits, Metrics};
@@ -121,6 +123,7 @@ struct Service {
     /// The served name, then aliases.
     names: Vec<String>,
     engine: EngineHandle,
+    arrivals: Arrivals,
     turns: Turns,
     /// Longest prompt and answer together: the model's context or the cache, whichever is smaller.
     longest: usize,
@@ -148,6 +151,7 @@ impl Service {
             longest: limits.longest().min(model.context.get()),
             model,
             engine,
+            arrivals: Arrivals::default(),
             turns: Turns::default(),
             started: unix_seconds(),
             draining: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -20,6 +20,7 @@ use warmroute_openai::{AnswerHead, ApiError};
 use super::Service;
 use super::admission::{Begun, Text};
 use super::answers::{self, Shape};
+use super::arrivals::Departed;
 use super::refusal::{BODY_LIMIT_BYTES, Refusal, Whole};
 use crate::engine::EXPOSITION_TYPE;
 
@@ -91,26 +92,30 @@ async fn wrong_method(request: Request) -> Refusal {
 async fn complete(
     State(service): Shared,
     Extension(name): Extension<RequestName>,
+    headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, Refusal> {
-    let turn = service.turns.take();
+    let departed = Departed::of(&headers);
+    let turn = service.arrivals.take(&service.turns, departed).await;
     let request = CompletionRequest::parse(&body)?;
     service.check_model(&request.model)?;
     let tokens = service.prompt_tokens(request.prompt).await?;
-    let begun = service.begin(tokens, &request.options, turn).await?;
+    let begun = service.begin(tokens, &request.options, (turn, departed)).await?;
     answer(Shape::Completion, service.head("cmpl", &name, request.model), begun, &request.options).await
 }
 
 async fn chat(
     State(service): Shared,
     Extension(name): Extension<RequestName>,
+    headers: HeaderMap,
     Whole(body): Whole,
 ) -> Result<Response, Refusal> {
-    let turn = service.turns.take();
+    let departed = Departed::of(&headers);
+    let turn = service.arrivals.take(&service.turns, departed).await;
     let request = ChatRequest::parse(&body)?;
     service.check_model(&request.model)?;
     let tokens = service.tokenize(service.render(&request.messages)?).await?;
-    let begun = service.begin(tokens, &request.options, turn).await?;
+    let begun = service.begin(tokens, &request.options, (turn, departed)).await?;
     answer(Shape::Chat, service.head("chatcmpl", &name, request.model), begun, &request.options).await
 }
 

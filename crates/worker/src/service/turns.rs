@@ -29,7 +29,8 @@ struct Open {
 pub(super) struct Turn {
     /// When it came.
     pub(super) since: Instant,
-    number: u64,
+    /// Its place.
+    pub(super) number: u64,
     turns: Turns,
 }
 

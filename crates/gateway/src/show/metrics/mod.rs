@@ -320,6 +320,7 @@ mod tests {
             fate,
             reason: Reason::Prefix,
             told: false,
+            heard: None,
             policy: "p",
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use warmroute_kv::wire::{Batch, Buffers, Losses, MOST_BLOCKS, Naming, Tier, Translator, WireError};
 use warmroute_kv::{BlockHash, KvEvents};
 
+use super::frames::Numbered;
 use super::nearer::{Aside, Nearer};
 
 /// How a worker is heard, from well to badly.
@@ -46,12 +47,15 @@ impl Hearability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// It speaks for its worker's cache from now on, beginning with all that is held.
-    Begin(KvEvents),
-    /// Something has changed.
-    Changes(KvEvents),
+    Begin(Told),
+    /// Something has changed, or was heard that changes nothing.
+    Changes(Told),
     /// It speaks no more.
     End,
 }
+
+/// What a worker told, and the number of its next message where all of them come from one publisher.
+pub(crate) type Told = (KvEvents, Option<u64>);
 
 /// Who is spoken to.
 pub(crate) type Sink = Box<dyn Fn(Word) + Send + Sync>;
@@ -75,8 +79,16 @@ struct Engine {
     translator: Translator,
     nearer: Vec<Nearer>,
     buffers: Buffers,
+    course: Course,
+}
+
+/// Where an account is with what it hands on.
+#[derive(Clone, Copy)]
+struct Course {
     /// Whether changes are handed on.
     speaking: bool,
+    /// The number of the next message, where one publisher numbers them all.
+    next: Option<u64>,
 }
 
 #[derive(Default)]
@@ -137,7 +149,7 @@ impl Account {
                 translator: Translator::new(naming, MOST_BLOCKS),
                 nearer: Vec::new(),
                 buffers: Buffers::default(),
-                speaking: false,
+                course: Course { speaking: false, next: (publishers == 1).then_some(0) },
             }),
             states: Mutex::new(vec![Hearability::Stale; publishers]),
             changed: Notify::new(),
@@ -162,16 +174,17 @@ impl Account {
     /// Speaks for its worker's cache from now on, or does so no more.
     pub(crate) fn speak(&self, speaking: bool) {
         let engine = &mut *self.engine.lock();
-        if std::mem::replace(&mut engine.speaking, speaking) == speaking {
+        if std::mem::replace(&mut engine.course.speaking, speaking) == speaking {
             return;
         }
         // With the engine locked, so that nothing comes between what is held and what changes.
-        (self.sink)(if speaking { Word::Begin(engine.translator.recount()) } else { Word::End });
+        let held = || (engine.translator.recount(), engine.course.next);
+        (self.sink)(if speaking { Word::Begin(held()) } else { Word::End });
     }
 
     /// Whether it speaks for its worker's cache.
     pub(crate) fn speaks(&self) -> bool {
-        self.engine.lock().speaking
+        self.engine.lock().course.speaking
     }
 
     /// How many leading blocks of `chain` the worker holds, by its own word, whether it is believed or not.
@@ -214,16 +227,16 @@ impl Account {
         }
     }
 
-    /// A batch of the publisher for `rank`, unless it says another rank itself.
-    pub(super) fn apply(&self, rank: u32, payload: &[u8]) {
-        match self.translate(rank, payload) {
+    /// A message of the publisher for `rank`, unless it says another rank itself.
+    pub(super) fn apply(&self, rank: u32, message: &Numbered) {
+        match self.translate(rank, message) {
             Ok(()) => add(&self.counts.batches),
             Err(error) => self.unreadable(&error),
         }
     }
 
-    fn translate(&self, rank: u32, payload: &[u8]) -> Result<(), WireError> {
-        let batch = Batch::read(payload)?;
+    fn translate(&self, rank: u32, message: &Numbered) -> Result<(), WireError> {
+        let batch = Batch::read(&message.payload)?;
         self.counts.lag_micros.store(micros_since(batch.published_s), Ordering::Relaxed);
         let rank = batch.data_parallel_rank.unwrap_or(rank);
         let engine = &mut *self.engine.lock();
@@ -232,7 +245,7 @@ impl Account {
             match event {
                 Ok(event) => {
                     if event.tier() != Tier::Device && !self.tiers_differ() {
-                        self.hand_on(engine.speaking, std::mem::take(&mut changes));
+                        self.hand_on(engine.course, std::mem::take(&mut changes));
                         engine.nearer.iter_mut().for_each(|nearer| nearer.begin(&engine.translator));
                         self.tiers_differ.store(true, Ordering::Release);
                     }
@@ -242,7 +255,8 @@ impl Account {
                 Err(error) => self.unreadable(&error),
             }
         }
-        self.hand_on(engine.speaking, changes);
+        engine.course.next = engine.course.next.map(|_| message.sequence.saturating_add(1));
+        self.hand_on(engine.course, changes);
         engine.nearer.iter_mut().for_each(Nearer::hand_on);
         Ok(())
     }
@@ -251,14 +265,15 @@ impl Account {
     pub(super) fn forget(&self, rank: u32) {
         let (engine, mut changes) = (&mut *self.engine.lock(), KvEvents::new());
         engine.translator.forget(rank, &mut changes);
-        self.hand_on(engine.speaking, changes);
+        engine.course.next = engine.course.next.map(|_| 0);
+        self.hand_on(engine.course, changes);
         engine.nearer.iter_mut().for_each(|nearer| nearer.forget(rank));
     }
 
     /// Called with the engine locked, so that changes keep their order.
-    fn hand_on(&self, speaking: bool, changes: KvEvents) {
-        if speaking && !changes.is_empty() {
-            (self.sink)(Word::Changes(changes));
+    fn hand_on(&self, course: Course, changes: KvEvents) {
+        if course.speaking && (course.next.is_some() || !changes.is_empty()) {
+            (self.sink)(Word::Changes((changes, course.next)));
         }
     }
 

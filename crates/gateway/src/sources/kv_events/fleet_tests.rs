@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use warmroute_kv::BlockHash;
 use warmroute_routing::{Publishes, Request, WorkerSpec};
 use zeromq::{SocketSend, ZmqMessage};
@@ -109,6 +109,12 @@ impl World {
         timeout(PATIENCE, spoken).await.unwrap_or_else(|_| panic!("{:?}", self.worker.cache_view()));
     }
 
+    /// How many of the worker's messages a decision knows.
+    fn known(&self) -> Option<u64> {
+        let decided = self.core.route(&Request::new(BlockHash(0), &[name(1)]), Instant::now());
+        decided.expect("the worker is up").0.heard
+    }
+
     fn statement(&self) -> Statement {
         self.worker.kv_account().unwrap().statement()
     }
@@ -127,16 +133,17 @@ async fn blocks_are_named_for_the_first_name_of_their_weights_whichever_is_liste
 #[tokio::test]
 async fn a_worker_speaks_for_itself_once_it_is_heard_and_the_index_follows() {
     let mut world = World::new(SETTINGS).await;
-    assert!(!world.worker.cache_view().exact, "nothing was heard");
+    assert_eq!((world.worker.cache_view().exact, world.known()), (false, None), "nothing was heard");
     for token in 0..50 {
         world.store(token, false).await;
     }
     world.is_indexed().await;
+    assert_eq!(world.known(), Some(50), "with its blocks its messages are counted");
     for token in 0..20 {
         world.remove(token, false).await;
     }
     world.is_indexed().await;
-    assert!(world.worker.cache_view().exact);
+    assert_eq!((world.worker.cache_view().exact, world.known()), (true, Some(70)));
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ impl Publisher {
     }
 
     fn apply(&mut self, message: &Numbered) {
-        self.account.apply(self.rank, &message.payload);
+        self.account.apply(self.rank, message);
         self.hearing.applied(message.sequence, &message.payload);
     }
 

@@ -36,7 +36,7 @@ impl Follower {
     fn of(source: &KvSource) -> Self {
         let (sender, changes) = mpsc::unbounded_channel();
         let sink: Sink = Box::new(move |word| match word {
-            Word::Begin(changes) | Word::Changes(changes) => _ = sender.send(changes),
+            Word::Begin((changes, _)) | Word::Changes((changes, _)) => _ = sender.send(changes),
             Word::End => {}
         });
         let account = Arc::new(Account::new(naming(), 1, sink));

@@ -6,7 +6,7 @@ mod toy;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use warmroute_kv::{BlockHash, Blocks, TokenId};
+use warmroute_kv::{BlockHash, Blocks, KvEvent, TokenId};
 use warmroute_openai::request::Sampling;
 use warmroute_openai::response::FinishReason;
 
@@ -50,7 +50,13 @@ fn options(max_tokens: usize) -> AnswerOptions {
 }
 
 fn job(prompt: impl IntoIterator<Item = TokenId>, max_tokens: usize) -> Job {
-    Job { root: BlockHash(9), salt: None, prompt: prompt.into_iter().collect(), options: options(max_tokens) }
+    Job {
+        root: BlockHash(9),
+        salt: None,
+        prompt: prompt.into_iter().collect(),
+        options: options(max_tokens),
+        heard: None,
+    }
 }
 
 /// Everything a run of the engine produced.
@@ -60,11 +66,19 @@ struct Run {
     used: BTreeMap<u64, Used>,
     preempted: usize,
     evicted: usize,
+    /// After how many further messages evictions happen that were told, if they are told before.
+    notice: Option<u64>,
+    messages: u64,
 }
 
 impl Run {
     fn step(&mut self, engine: &mut Engine<Toy>) {
-        let scheduled = engine.schedule();
+        let passed = self.notice.map(|notice| {
+            engine.give_notice(self.messages);
+            self.messages += 1;
+            self.messages.saturating_sub(notice)
+        });
+        let scheduled = engine.schedule(passed);
         let report = engine.compute(scheduled);
         self.preempted += report.preempted;
         let removed = |event: &warmroute_kv::KvEvent| matches!(event, warmroute_kv::KvEvent::Removed { .. });
@@ -112,14 +126,25 @@ fn a_job(longest: usize) -> impl Strategy<Value = Job> {
             let sampling = if greedy { Sampling::GREEDY } else { Sampling::default() };
             let max_tokens = answer.min(longest - length);
             let options = AnswerOptions { sampling, seed: root, stops, max_tokens, ignore_eos };
-            Job { root: BlockHash(root), salt: None, prompt: (0..length).map(token).collect(), options }
+            Job {
+                root: BlockHash(root),
+                salt: None,
+                prompt: (0..length).map(token).collect(),
+                options,
+                heard: None,
+            }
         },
     )
 }
 
+/// The same, sent by somebody who had heard some of the first messages.
+fn a_sent_job(longest: usize) -> impl Strategy<Value = Job> {
+    (a_job(longest), proptest::option::of(0_u64..60)).prop_map(|(job, heard)| Job { heard, ..job })
+}
+
 fn acts(longest: usize) -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
-        6 => a_job(longest).prop_map(Act::Submit),
+        6 => a_sent_job(longest).prop_map(Act::Submit),
         1 => (0_usize..40).prop_map(Act::Cancel),
         4 => (1_usize..6).prop_map(Act::Steps),
         1 => Just(Act::Clear),
@@ -131,11 +156,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_answer_equals_the_uncached_one_and_nothing_leaks(acts in acts(40)) {
+    fn every_answer_equals_the_uncached_one_and_nothing_leaks(
+        acts in acts(40),
+        notice in proptest::option::of(0_u64..4),
+    ) {
         let mut engine = engine(limits(10));
         let mut jobs = Vec::new();
         let mut cancelled = BTreeSet::new();
-        let mut run = Run::default();
+        let mut run = Run { notice, ..Run::default() };
         for act in acts {
             match act {
                 Act::Submit(job) => {
@@ -158,7 +186,7 @@ proptest! {
             prop_assert_eq!(&run.got[&id], &uncached(job), "request {} of prompt {:?}", id, job.prompt);
             let used = run.used[&id];
             prop_assert_eq!((used.prompt, used.answer), (job.prompt.len(), run.got[&id].tokens.len()));
-            prop_assert!(used.cached < used.prompt && used.cached % BLOCK == 0, "{:?}", used);
+            prop_assert!(used.cached < used.prompt && used.cached.is_multiple_of(BLOCK), "{:?}", used);
         }
     }
 }
@@ -257,6 +285,58 @@ fn what_a_prompt_came_for_is_evicted_last_though_its_turn_is_later() {
     engine.submit(RequestId(3), job(0..13, 1));
     run.finish(&mut engine);
     assert_eq!((run.used[&3].cached, run.evicted > 0), (12, true));
+}
+
+/// A cache of eight blocks with three of each of two prompts in it, and a third prompt that takes four and has been given notice of, in the
+/// first message, to the two oldest.
+fn with_notice_given() -> (Engine<Toy>, Run) {
+    let (mut engine, mut run) = (engine(limits(8)), Run::default());
+    for (id, first) in [(0, 0), (1, 100)] {
+        engine.submit(RequestId(id), job(first..first + 13, 1));
+        run.finish(&mut engine);
+    }
+    engine.submit(RequestId(2), job(200..213, 1));
+    let told = engine.give_notice(0);
+    assert!(matches!(&told[..], [KvEvent::Removed { blocks }] if blocks.len() == 2), "{told:?}");
+    (engine, run)
+}
+
+#[test]
+fn who_needs_room_that_was_given_notice_of_waits_until_the_notice_has_passed() {
+    let (mut engine, mut run) = with_notice_given();
+    let waits = engine.schedule(Some(0));
+    assert!(waits.is_idle());
+    drop(engine.compute(waits));
+    let goes = engine.schedule(Some(1));
+    assert!(!goes.is_idle());
+    drop(engine.compute(goes));
+    run.finish(&mut engine);
+}
+
+#[test]
+fn what_is_to_go_is_there_for_who_could_not_know_and_gone_for_who_could() {
+    for (heard, restored, cached) in [(None, 0, 4), (Some(1), 0, 4), (Some(0), 1, 12)] {
+        let (mut engine, mut run) = with_notice_given();
+        let back = engine.submit(RequestId(3), Job { heard, ..job(0..13, 1) });
+        assert_eq!(back.len(), restored, "heard {heard:?}");
+        run.finish(&mut engine);
+        assert_eq!(run.used[&3].cached, cached, "heard {heard:?}");
+    }
+}
+
+#[test]
+fn who_waits_keeps_what_comes_in_for_it_though_others_need_room() {
+    let mut engine = engine(Limits { max_running: 1, ..limits(8) });
+    let mut run = Run::default();
+    for (id, first) in [(0, 0), (1, 100), (2, 200), (3, 0)] {
+        engine.submit(RequestId(id), job(first..first + 13, 1));
+    }
+    run.finish(&mut engine);
+    assert_eq!(
+        (run.used[&3].cached, run.evicted > 0),
+        (12, true),
+        "the first one's blocks were held for the last"
+    );
 }
 
 #[test]

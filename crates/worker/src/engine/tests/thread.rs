@@ -7,7 +7,7 @@ use warmroute_kv::KvEvent;
 
 use super::toy::Toy;
 use super::{job, limits, uncached};
-use crate::engine::{EngineHandle, Inference, Metrics, Refused};
+use crate::engine::{EngineHandle, Inference, Job, Metrics, Refused};
 use crate::model::Span;
 
 fn handle<M: Inference<Text: Send> + Send + 'static>(model: M, max_waiting: usize) -> EngineHandle {
@@ -60,6 +60,38 @@ impl Inference for Stepwise {
     fn last_text(&self, text: &mut Self::Text) -> String {
         self.0.last_text(text)
     }
+}
+
+#[tokio::test]
+async fn a_prompt_that_was_sent_before_an_eviction_was_heard_of_finds_what_it_was_sent_for() {
+    let (go_on, steps) = channel();
+    let engine = handle(Stepwise(Toy::new(limits(20).capacity), steps), 4);
+    let mut batches = engine.kv_batches();
+    let sent = |tokens: std::ops::Range<u32>, answer, heard| {
+        engine.submit(Job { heard: Some(heard), ..job(tokens, answer) }, Instant::now()).unwrap()
+    };
+    // It leaves eleven of twenty blocks in the cache, after five steps of ten tokens.
+    let mut first = sent(0..45, 1, 0);
+    (0..5).for_each(|_| go_on.send(()).unwrap());
+    while first.recv().await.is_some() {}
+    // While this one is answered, another comes that needs more room than is free, and notice of an eviction is given.
+    let mut running = sent(200..203, 30, 0);
+    go_on.send(()).unwrap();
+    running.recv().await.unwrap();
+    let mut large = sent(100..136, 1, 0);
+    go_on.send(()).unwrap();
+    let told = loop {
+        let batch = batches.recv().await.unwrap();
+        if batch.events.iter().any(|event| matches!(event, KvEvent::Removed { .. })) {
+            break batch.sequence;
+        }
+    };
+    let mut sent_before = sent(0..45, 1, told);
+    (0..100).for_each(|_| go_on.send(()).unwrap());
+    let (_, used) = sent_before.recv().await.unwrap().finish.unwrap();
+    assert_eq!((used.prompt, used.cached), (45, 44));
+    while large.recv().await.is_some() {}
+    assert!(large.is_closed());
 }
 
 #[tokio::test]
