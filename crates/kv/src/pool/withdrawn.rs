@@ -81,3 +81,30 @@ impl<C: PartialEq> BlockPool<C> {
         self.shared(slot).is_some_and(|block| block.hash == hash) && self.is(slot, content, parent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Blocks;
+
+    #[test]
+    fn a_block_whose_name_another_has_by_now_stays_withdrawn() {
+        let (mut pool, mut events) = (BlockPool::new(Blocks(4)), KvEvents::new());
+        let (root, name) = (BlockHash(0), BlockHash(1));
+        let keep = |pool: &mut BlockPool<char>, content, events: &mut KvEvents| {
+            let mut lease = pool.begin(root, [(name, &content)]);
+            pool.grow(&mut lease, 1, events).unwrap();
+            pool.seal(&mut lease, name, content, events);
+            pool.release(lease);
+        };
+        keep(&mut pool, 'a', &mut events);
+        pool.withdraw(4, 7, &mut events);
+        assert_eq!((pool.resident(), pool.ready(8), pool.ready(7)), (Blocks(0), 4, 3));
+        keep(&mut pool, 'b', &mut events);
+        let mut lease = pool.begin(root, [(name, &'a')]);
+        pool.restore(&mut lease, [(name, &'a')], 0, &mut events);
+        assert!(lease.is_empty());
+        pool.release(lease);
+        assert_eq!(pool.content(name), Some(&'b'));
+    }
+}
