@@ -46,6 +46,6 @@ pub use chance::Chance;
 pub use event::{Elsewhere, Event, Part, Publishes, Usage, WorkerSpec};
 pub use fleet::WorkerView;
 pub use index::{Index, Leading};
-pub use request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Text, Unit, WorkerId};
+pub use request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Standing, Text, Unit, WorkerId};
 pub use router::{Explanation, Router, Settings};
 pub use time::Time;

@@ -117,10 +117,8 @@ pub struct Decision {
     pub fallbacks: Vec<WorkerId>,
     /// Prompt tokens that the worker is believed to take from its cache when it comes to the prompt.
     pub overlap: Tokens,
-    /// Whether that is what the worker itself told of its cache, and not a guess.
-    pub told: bool,
-    /// How many messages about its cache had been heard of it, if it numbers them.
-    pub heard: Option<u64>,
+    /// Where that is what the worker itself told of its cache, and not a guess: what else it counts on.
+    pub told: Option<Standing>,
     /// Prompt tokens; an estimate where the request came in bytes.
     pub prompt: Tokens,
     /// What became of the prompt's tokens.
@@ -129,6 +127,15 @@ pub struct Decision {
     pub reason: Reason,
     /// The policy that decided.
     pub policy: &'static str,
+}
+
+/// What a decision counts on that believes what its worker told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How many were made for this worker before it, in the same belief; their prompts are to be read before its own.
+    pub nth: u64,
+    /// How many messages about its cache had been heard of the worker, if it numbers them.
+    pub heard: Option<u64>,
 }
 
 /// What a decision made of the prompt's tokens; the parts add up to the prompt.

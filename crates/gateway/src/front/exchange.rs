@@ -224,7 +224,7 @@ impl Exchange {
             count.compare(&placed.worker, usage.prompt, &self.core.metrics);
         }
         if let (Some(usage), 1) = (usage, placed.attempts()) {
-            let Decision { overlap: predicted, told, .. } = placed.decision;
+            let (predicted, told) = (placed.decision.overlap, placed.decision.told.is_some());
             self.core.metrics.used(placed.worker.label(), &usage, predicted);
             let answer = Answer { predicted, told, rehearsed: self.rehearsed, reported: usage.cached };
             if !(told && self.late) {

@@ -126,8 +126,7 @@ impl Gateway {
         // It is on the list for as long as something is booked on it.
         let worker = self.fleet.worker(decision.worker).ok_or_else(ApiError::no_worker)?;
         let fallbacks = std::mem::take(&mut decision.fallbacks);
-        // Only of a prompt is anything predicted.
-        exchange.departure = look.count().and_then(|_| worker.departs(&decision));
+        exchange.departure = decision.told.map(|standing| worker.departs(standing));
         exchange.late = worker.is_late();
         exchange.place(decision, booking, Arc::clone(&worker));
         exchange.rehearsed = worker.rehearse(&look.request(None, &|| look.text()));

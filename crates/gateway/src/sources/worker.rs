@@ -16,7 +16,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use warmroute_routing::{Decision, WorkerId};
+use warmroute_routing::{Standing, WorkerId};
 
 use super::breaker::Breaker;
 use super::describe::Description;
@@ -196,9 +196,8 @@ impl Worker {
     }
 
     /// The place of a request among those that leave for it, where what it finds is predicted to the block. A shadow is not that exact.
-    pub(crate) fn departs(&self, decision: &Decision) -> Option<Departure> {
-        let exact = self.kv_account().is_some_and(|account| account.speaks());
-        exact.then(|| self.departures.place(decision.booking, decision.heard))
+    pub(crate) fn departs(&self, standing: Standing) -> Departure {
+        self.departures.place(standing)
     }
 
     /// What it told of its cache, if it is listened to.

@@ -3,7 +3,7 @@
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use warmroute_routing::BookingId;
+use warmroute_routing::Standing;
 
 use super::*;
 
@@ -206,7 +206,7 @@ async fn connections_to_a_worker_that_is_asked_no_more_are_let_go() {
 async fn a_request_does_not_overtake_one_that_is_to_leave_before_it() {
     let ((listener, authority), upstream) = (worker().await, client());
     let departures = Departures::default();
-    let [first, second] = [1, 2].map(|number| departures.place(BookingId(number), None));
+    let [first, second] = [0, 1].map(|nth| departures.place(Standing { nth, heard: None }));
     let (path, headers, body) = (PathAndQuery::from_static("/"), HeaderMap::new(), Bytes::new());
     let leave = async |departure: &Departure| {
         let outbound = Outbound {

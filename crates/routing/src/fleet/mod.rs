@@ -18,7 +18,7 @@ pub(crate) use self::pace::{Pace, Slowness, Work};
 use crate::booking::Booking;
 use crate::event::{Elsewhere, Publishes, WorkerSpec};
 use crate::index::Slot;
-use crate::request::{BookingId, WorkerId};
+use crate::request::{BookingId, Standing, WorkerId};
 use crate::shadow::Shadow;
 use crate::time::Time;
 
@@ -66,6 +66,8 @@ pub(crate) struct Worker {
     pub(crate) slot: Option<Slot>,
     /// Messages about its cache that were heard, where it numbers them.
     pub(crate) heard: Option<u64>,
+    /// Decisions for it while it told of its cache.
+    pub(crate) counted_on: u64,
     /// Prompt tokens believed cached, of the requests that reported what really was.
     pub(crate) predicted: u64,
     /// Prompt tokens reported cached.
@@ -93,6 +95,7 @@ impl Worker {
             shadow: None,
             slot: None,
             heard: None,
+            counted_on: 0,
             predicted: 0,
             reported: 0,
             counted: Tokens::ZERO,
@@ -206,6 +209,13 @@ impl Fleet {
         worker.hear(WorkerSpec { publishes, ..worker.spec });
         self.changes.regroup();
         true
+    }
+
+    /// One more decision believes what this worker told.
+    pub(crate) fn counts_on(&mut self, id: WorkerId) -> Option<Standing> {
+        let worker = self.get_mut(id)?;
+        worker.counted_on += 1;
+        Some(Standing { nth: worker.counted_on - 1, heard: worker.heard })
     }
 
     /// A worker that speaks for its own cache was heard up to this message.

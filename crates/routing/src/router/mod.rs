@@ -121,19 +121,8 @@ impl Router {
         let predicted = self.expected(worker, overlap).min(request.most_reusable().unwrap_or(prompt));
         booking.predicted = predicted;
         let booking = self.book(booking, now);
-        let heard = self.fleet.get(worker).and_then(|worker| worker.heard);
-        Ok(Decision {
-            booking,
-            worker,
-            fallbacks,
-            overlap: predicted,
-            told,
-            heard,
-            prompt,
-            fate,
-            reason,
-            policy,
-        })
+        let told = if told { self.fleet.counts_on(worker) } else { None };
+        Ok(Decision { booking, worker, fallbacks, overlap: predicted, told, prompt, fate, reason, policy })
     }
 
     /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.

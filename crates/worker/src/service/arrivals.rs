@@ -18,7 +18,7 @@ use super::turns::{Turn, Turns};
 const DEPARTED: HeaderName = HeaderName::from_static("x-warmroute-departed");
 
 /// Longer than this nobody waits for those before: a connection that was opened just now is read within milliseconds.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Routers whose requests are counted at a time; a worker has few.
 const MOST_ROUTERS: usize = 64;

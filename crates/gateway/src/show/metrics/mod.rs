@@ -319,8 +319,7 @@ mod tests {
             prompt: Tokens(11),
             fate,
             reason: Reason::Prefix,
-            told: false,
-            heard: None,
+            told: None,
             policy: "p",
         }
     }

@@ -111,8 +111,10 @@ impl World {
 
     /// How many of the worker's messages a decision knows.
     fn known(&self) -> Option<u64> {
-        let decided = self.core.route(&Request::new(BlockHash(0), &[name(1)]), Instant::now());
-        decided.expect("the worker is up").0.heard
+        let prompt = [name(1)];
+        let request = Request { prompt: 1, ..Request::new(BlockHash(0), &prompt) };
+        let (decision, _) = self.core.route(&request, Instant::now()).expect("the worker is up");
+        decision.told?.heard
     }
 
     fn statement(&self) -> Statement {
