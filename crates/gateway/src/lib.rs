@@ -36,6 +36,7 @@ mod reload;
 mod running;
 mod server;
 mod show;
+mod silence;
 mod sources;
 mod spans;
 mod tasks;

@@ -24,6 +24,7 @@ use crate::config::GatewayConfig;
 use crate::front::Front;
 use crate::lanes::Lane;
 use crate::linger::{Lingering, Refused};
+use crate::silence::SilenceTimer;
 use crate::tasks::Owned;
 use crate::tls::{Shown, Socket};
 
@@ -133,7 +134,8 @@ impl Serving {
         let silence = config.client_idle_timeout_ms.duration();
         let mut builder = Builder::new(tasks.clone());
         // hyper counts from the end of the last request, so this bounds idle connections as well as slow heads.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(silence).max_buf_size(BUFFER_BYTES);
+        // The timer is each connection's own.
+        builder.http1().header_read_timeout(silence).max_buf_size(BUFFER_BYTES);
         // HTTP/2 has no such limit: clients are asked now and then whether they are still there.
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(silence);
         Self { builder, tasks, shown, silence, signals }
@@ -161,7 +163,9 @@ impl Serving {
             Box::into_pin(answer)
         });
         let stream = TokioIo::new(Lingering::new(stream, refused.clone()));
-        let connection = std::pin::pin!(self.builder.serve_connection(stream, service));
+        let mut builder = self.builder.clone();
+        builder.http1().timer(SilenceTimer::default());
+        let connection = std::pin::pin!(builder.serve_connection(stream, service));
         self.see_to_its_end(connection, &asked).await;
     }
 
@@ -175,7 +179,7 @@ impl Serving {
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
-            () = self.signals.stop.cancelled() => {}
+            () = told(&self.signals.stop) => {}
             () = mute => return,
         }
         let in_order = async {
@@ -188,4 +192,19 @@ impl Serving {
         };
         self.signals.abort.run_until_cancelled(in_order).await;
     }
+}
+
+/// Ready when `signal` is given. Cheaper than waiting for it where the same task looks often: it is entered in the list of those who
+/// wait once and not each time.
+async fn told(signal: &CancellationToken) {
+    let mut given = std::pin::pin!(signal.cancelled());
+    let mut waits = false;
+    poll_fn(|cx| {
+        if waits && !signal.is_cancelled() {
+            return Poll::Pending;
+        }
+        waits = true;
+        given.as_mut().poll(cx)
+    })
+    .await;
 }
