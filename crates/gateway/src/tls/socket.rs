@@ -1,5 +1,6 @@
 //! A client's connection, with TLS or without. One match for each call is all that the latter pays for the former.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,11 +62,14 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut space = [0; JOINED_BYTES];
-        match join(parts, &mut space) {
-            Some(joined) => self.poll_write(cx, joined),
-            None => either!(self, stream => stream.poll_write_vectored(cx, parts)),
+        if parts.iter().map(|part| part.len()).sum::<usize>() > JOINED_BYTES {
+            return either!(self, stream => stream.poll_write_vectored(cx, parts));
         }
+        JOINED.with_borrow_mut(|joined| {
+            joined.clear();
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            self.poll_write(cx, joined)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -82,28 +86,36 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Up to this length the parts of a message are put together: that takes the system longer than us, by some 300 ns of 4,500.
-const JOINED_BYTES: usize = 2 * 1024;
+/// Up to this length the parts of a message are put together: several cost the system some 300 ns of 4,500 more than one, and are copied
+/// in less.
+const JOINED_BYTES: usize = 4 * 1024;
 
-/// All parts in one piece, if they fit.
-fn join<'s>(parts: &[IoSlice<'_>], space: &'s mut [u8]) -> Option<&'s [u8]> {
-    let mut length = 0;
-    for part in parts {
-        let end = length + part.len();
-        space.get_mut(length..end)?.copy_from_slice(part);
-        length = end;
-    }
-    Some(&space[..length])
+thread_local! {
+    /// Where this is done.
+    static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOINED_BYTES));
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
-    #[test]
-    fn parts_are_joined_if_they_fit() {
-        let parts = ["head", "", "body"].map(|part| IoSlice::new(part.as_bytes()));
-        assert_eq!(join(&parts, &mut [0; 8]), Some(&b"headbody"[..]));
-        assert_eq!(join(&parts, &mut [0; 7]), None);
+    #[tokio::test]
+    async fn a_message_arrives_as_it_is_whether_its_parts_are_joined_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (mut client, mut socket) = (client.unwrap(), Socket::Plain(accepted.unwrap().0));
+        for length in [0, 1, JOINED_BYTES - 4, JOINED_BYTES - 3, 2 * JOINED_BYTES] {
+            let body = vec![b'b'; length];
+            let parts = ["head".as_bytes(), b"", &body].map(IoSlice::new);
+            // The system has room for all of it.
+            assert_eq!(socket.write_vectored(&parts).await.unwrap(), 4 + length);
+            let mut came = vec![0; 4 + length];
+            client.read_exact(&mut came).await.unwrap();
+            assert_eq!(came, [&b"head"[..], &body].concat());
+        }
     }
 }
