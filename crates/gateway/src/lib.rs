@@ -32,6 +32,7 @@ mod lanes;
 mod linger;
 mod listener;
 mod queue;
+mod quiet;
 mod reload;
 mod running;
 mod server;

@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -24,6 +23,7 @@ use crate::config::GatewayConfig;
 use crate::front::Front;
 use crate::lanes::Lane;
 use crate::linger::{Lingering, Refused};
+use crate::quiet::{Inflow, Quiet};
 use crate::silence::SilenceTimer;
 use crate::tasks::Owned;
 use crate::tls::{Shown, Socket};
@@ -156,7 +156,7 @@ impl Serving {
             let room = Box::new_uninit();
             let answer = Box::write(room, async move {
                 let has_body = !request.body().is_end_stream();
-                let answer = front.answer(request).await;
+                let answer = front.answer(Inflow::of(request)).await;
                 refused.set(has_body && answer.body().is_ours());
                 Ok::<_, Infallible>(answer)
             });
@@ -166,11 +166,11 @@ impl Serving {
         let mut builder = self.builder.clone();
         builder.http1().timer(SilenceTimer::default());
         let connection = std::pin::pin!(builder.serve_connection(stream, service));
-        self.see_to_its_end(connection, &asked).await;
+        self.see_to_its_end(Quiet::new(connection), &asked).await;
     }
 
     /// Drives a connection until it has ended, is told to or says nothing from the start. `asked` tells whether it has asked anything.
-    async fn see_to_its_end<C: GracefulConnection>(&self, mut connection: Pin<&mut C>, asked: &AtomicBool) {
+    async fn see_to_its_end<C: GracefulConnection>(&self, mut connection: Quiet<'_, C>, asked: &AtomicBool) {
         let silent = || !asked.load(Ordering::Relaxed);
         // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
         let mut first = std::pin::pin!(sleep(self.silence));
@@ -178,16 +178,16 @@ impl Serving {
         let mute = poll_fn(|cx| if silent() { first.as_mut().poll(cx) } else { Poll::Pending });
         tokio::select! {
             biased;
-            _ = connection.as_mut() => return,
+            _ = &mut connection => return,
             () = told(&self.signals.stop) => {}
             () = mute => return,
         }
         let in_order = async {
             // hyper would close a connection at once on which nothing has come. A first answer says `connection: close` by itself.
-            if silent() && timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok() {
+            if silent() && timeout(FIRST_REQUEST, &mut connection).await.is_ok() {
                 return;
             }
-            connection.as_mut().graceful_shutdown();
+            connection.graceful_shutdown();
             let _ = connection.await;
         };
         self.signals.abort.run_until_cancelled(in_order).await;
