@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::logging::Logging;
 
+mod allocator;
 mod bench;
 mod demo;
 mod doctor;
@@ -23,9 +24,8 @@ mod simulate;
 mod sockets;
 mod worker;
 
-/// Allocation is most of what a proxy does per request; mimalloc does it with less locking than the system's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// A cache-aware router for LLM inference: each request goes to the worker that already holds its prompt.
 #[derive(Parser)]

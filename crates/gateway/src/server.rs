@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -24,6 +23,8 @@ use crate::config::GatewayConfig;
 use crate::front::Front;
 use crate::lanes::Lane;
 use crate::linger::{Lingering, Refused};
+use crate::quiet::{Inflow, Quiet};
+use crate::silence::SilenceTimer;
 use crate::tasks::Owned;
 use crate::tls::{Shown, Socket};
 
@@ -133,7 +134,8 @@ impl Serving {
         let silence = config.client_idle_timeout_ms.duration();
         let mut builder = Builder::new(tasks.clone());
         // hyper counts from the end of the last request, so this bounds idle connections as well as slow heads.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(silence).max_buf_size(BUFFER_BYTES);
+        // The timer is each connection's own.
+        builder.http1().header_read_timeout(silence).max_buf_size(BUFFER_BYTES);
         // HTTP/2 has no such limit: clients are asked now and then whether they are still there.
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(silence);
         Self { builder, tasks, shown, silence, signals }
@@ -154,19 +156,21 @@ impl Serving {
             let room = Box::new_uninit();
             let answer = Box::write(room, async move {
                 let has_body = !request.body().is_end_stream();
-                let answer = front.answer(request).await;
+                let answer = front.answer(Inflow::of(request)).await;
                 refused.set(has_body && answer.body().is_ours());
                 Ok::<_, Infallible>(answer)
             });
             Box::into_pin(answer)
         });
         let stream = TokioIo::new(Lingering::new(stream, refused.clone()));
-        let connection = std::pin::pin!(self.builder.serve_connection(stream, service));
-        self.see_to_its_end(connection, &asked).await;
+        let mut builder = self.builder.clone();
+        builder.http1().timer(SilenceTimer::default());
+        let connection = std::pin::pin!(builder.serve_connection(stream, service));
+        self.see_to_its_end(Quiet::new(connection), &asked).await;
     }
 
     /// Drives a connection until it has ended, is told to or says nothing from the start. `asked` tells whether it has asked anything.
-    async fn see_to_its_end<C: GracefulConnection>(&self, mut connection: Pin<&mut C>, asked: &AtomicBool) {
+    async fn see_to_its_end<C: GracefulConnection>(&self, mut connection: Quiet<'_, C>, asked: &AtomicBool) {
         let silent = || !asked.load(Ordering::Relaxed);
         // Errors are the client's leaving or breaking the protocol: nobody is left to be told.
         let mut first = std::pin::pin!(sleep(self.silence));
@@ -174,18 +178,33 @@ impl Serving {
         let mute = poll_fn(|cx| if silent() { first.as_mut().poll(cx) } else { Poll::Pending });
         tokio::select! {
             biased;
-            _ = connection.as_mut() => return,
-            () = self.signals.stop.cancelled() => {}
+            _ = &mut connection => return,
+            () = told(&self.signals.stop) => {}
             () = mute => return,
         }
         let in_order = async {
             // hyper would close a connection at once on which nothing has come. A first answer says `connection: close` by itself.
-            if silent() && timeout(FIRST_REQUEST, connection.as_mut()).await.is_ok() {
+            if silent() && timeout(FIRST_REQUEST, &mut connection).await.is_ok() {
                 return;
             }
-            connection.as_mut().graceful_shutdown();
+            connection.graceful_shutdown();
             let _ = connection.await;
         };
         self.signals.abort.run_until_cancelled(in_order).await;
     }
+}
+
+/// Ready when `signal` is given. Cheaper than waiting for it where the same task looks often: it is entered in the list of those who
+/// wait once and not each time.
+async fn told(signal: &CancellationToken) {
+    let mut given = std::pin::pin!(signal.cancelled());
+    let mut waits = false;
+    poll_fn(|cx| {
+        if waits && !signal.is_cancelled() {
+            return Poll::Pending;
+        }
+        waits = true;
+        given.as_mut().poll(cx)
+    })
+    .await;
 }

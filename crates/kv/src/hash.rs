@@ -84,7 +84,7 @@ impl Namespace<'_> {
     }
 }
 
-/// The names of the whole blocks of `tokens`; a last partial block has none.
+/// The names of the whole blocks of `tokens`; a last partial block has none. How many there are is known before.
 ///
 /// # Panics
 /// If `block_tokens` is zero.
@@ -92,10 +92,11 @@ pub fn token_chain(
     root: BlockHash,
     tokens: &[TokenId],
     block_tokens: usize,
-) -> impl Iterator<Item = BlockHash> + Clone + '_ {
-    tokens.chunks_exact(block_tokens).scan(root, |parent, block| {
-        *parent = parent.next_tokens(block);
-        Some(*parent)
+) -> impl ExactSizeIterator<Item = BlockHash> + Clone + '_ {
+    let mut name = root;
+    tokens.chunks_exact(block_tokens).map(move |block| {
+        name = name.next_tokens(block);
+        name
     })
 }
 
@@ -107,10 +108,11 @@ pub fn text_chain(
     root: BlockHash,
     text: &[u8],
     chunk_bytes: usize,
-) -> impl Iterator<Item = BlockHash> + Clone + '_ {
-    text.chunks_exact(chunk_bytes).scan(root, |parent, chunk| {
-        *parent = parent.next_text(chunk);
-        Some(*parent)
+) -> impl ExactSizeIterator<Item = BlockHash> + Clone + '_ {
+    let mut name = root;
+    text.chunks_exact(chunk_bytes).map(move |chunk| {
+        name = name.next_text(chunk);
+        name
     })
 }
 

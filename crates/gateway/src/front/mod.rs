@@ -38,7 +38,6 @@ use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
-use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::{Instant, timeout};
@@ -63,6 +62,7 @@ use crate::config::{GatewayConfig, Live};
 use crate::core::Core;
 use crate::journal::Journal;
 use crate::keys::Gate;
+use crate::quiet::Inflow;
 use crate::sources::catalogue::Among;
 use crate::sources::{Fleet, State};
 use crate::spans::Spans;
@@ -107,7 +107,7 @@ impl Front {
     }
 
     /// The answer to one request. Dropping the future drops what the request had begun.
-    pub(crate) async fn answer(self, request: http::Request<Incoming>) -> http::Response<Outflow> {
+    pub(crate) async fn answer(self, request: http::Request<Inflow>) -> http::Response<Outflow> {
         // HTTP/2 has another way to say so, which the connection uses by itself when the listener closes.
         let gateway = Arc::clone(&self.gateway);
         let says_close = request.version() < Version::HTTP_2;
@@ -119,7 +119,7 @@ impl Front {
         response
     }
 
-    async fn answer_one(self, request: http::Request<Incoming>) -> http::Response<Outflow> {
+    async fn answer_one(self, request: http::Request<Inflow>) -> http::Response<Outflow> {
         match self.gateway.surface(request.method(), request.uri().path()) {
             Some(surface) => pass_on(self.gateway, surface, request).await,
             None => {
@@ -135,7 +135,7 @@ impl Front {
 async fn pass_on(
     gateway: Arc<Gateway>,
     surface: &'static Surface,
-    mut request: http::Request<Incoming>,
+    mut request: http::Request<Inflow>,
 ) -> http::Response<Outflow> {
     let id = headers::request_id(request.headers());
     let mut exchange = Exchange::new(&gateway, &id, &request);
@@ -165,7 +165,7 @@ impl Gateway {
     async fn answer(
         &self,
         surface: &Surface,
-        request: http::Request<Incoming>,
+        request: http::Request<Inflow>,
         exchange: &mut Exchange,
     ) -> Result<(Answer, Hearing), Refusal> {
         let (head, body) = request.into_parts();
@@ -238,11 +238,7 @@ impl Gateway {
 }
 
 /// Reads as much of a body as the surface needs.
-async fn take_in(
-    surface: &Surface,
-    body: Incoming,
-    config: &GatewayConfig,
-) -> Result<Taken<Incoming>, ApiError> {
+async fn take_in(surface: &Surface, body: Inflow, config: &GatewayConfig) -> Result<Taken<Inflow>, ApiError> {
     let limits = Limits { bytes: config.max_body_bytes, time: config.body_timeout_ms.duration() };
     match surface.route {
         Route::Prompt(_) | Route::Load => Ok(Taken { held: intake::read(body, limits).await?, rest: None }),

@@ -23,7 +23,7 @@ use super::{headers, refusal};
 use crate::upstream::Incoming;
 
 /// The answer as the client gets it.
-pub(super) fn respond(answer: Answer, mut hearing: Hearing, exchange: Exchange) -> Response<Relay> {
+pub(super) fn respond(answer: Answer, mut hearing: Hearing, exchange: Exchange) -> Response<Box<Relay>> {
     let Answer { mut head, first, rest } = answer;
     headers::strip_hop_by_hop(&mut head.headers);
     let stream = is_stream(&head.headers);
@@ -40,18 +40,22 @@ pub(super) fn respond(answer: Answer, mut hearing: Hearing, exchange: Exchange) 
     exchange.explain(&mut head.headers);
     let (status, ends) = (head.status.as_u16(), exchange.ends());
     let idle = exchange.config.idle_timeout_ms.duration();
-    let mut relay = Relay {
-        first,
-        rest,
-        exchange,
-        status,
-        stream,
-        before_token: stream && head.status.is_success(),
-        in_event: false,
-        hearing,
-        patience: Patience::new(idle, ends),
-        phase: Phase::Passing,
-    };
+    // Room first: what is made before it is copied into it.
+    let mut relay = Box::write(
+        Box::new_uninit(),
+        Relay {
+            first,
+            rest,
+            exchange,
+            status,
+            stream,
+            before_token: stream && head.status.is_success(),
+            in_event: false,
+            hearing,
+            patience: Patience::new(idle, ends),
+            phase: Phase::Passing,
+        },
+    );
     if relay.first.is_none() {
         relay.end(); // hyper does not poll a body that is empty to begin with
     }

@@ -115,7 +115,10 @@ impl<C: PartialEq> BlockPool<C> {
     where
         C: 'a,
     {
-        let slots: Vec<Slot> = self.walk(chain).collect();
+        let chain = chain.into_iter();
+        // Mostly all of it is here in the end.
+        let mut slots = Vec::with_capacity(chain.size_hint().0);
+        slots.extend(self.walk(chain));
         self.cut(&slots);
         slots.iter().for_each(|slot| self.entries[slot.index()].pins += 1);
         let last = slots.last().and_then(|slot| self.shared(*slot)).map_or(root, |block| block.hash);
