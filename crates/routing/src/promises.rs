@@ -9,6 +9,7 @@
 //! to within a quarter of its length. Shadows need none of this: they hold a prompt from its decision on.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
 use warmroute_kv::{AlreadyHashed, BlockHash};
@@ -48,13 +49,14 @@ impl Promises {
     /// It was read there, or is not going to be.
     pub(crate) fn settle(&mut self, worker: WorkerId, chain: &[BlockHash]) {
         for mark in 0..RULER.marks_within(chain.len()) {
-            let name = chain[RULER.position(mark)];
-            let Some(promise) = self.marks.get_mut(&name).filter(|promise| promise.worker == worker) else {
+            let Entry::Occupied(mut entry) = self.marks.entry(chain[RULER.position(mark)]) else { continue };
+            let promise = entry.get_mut();
+            if promise.worker != worker {
                 continue;
-            };
+            }
             promise.prompts -= 1;
             if promise.prompts == 0 {
-                self.marks.remove(&name);
+                entry.remove();
             }
         }
     }

@@ -18,6 +18,11 @@ impl Ruler {
         self.dense * ((1 << octave) - 1) + ((step + 1) << octave) - 1
     }
 
+    /// How far from one another the marks of this one's octave stand.
+    pub(crate) const fn spacing(self, mark: usize) -> usize {
+        1 << (mark / self.dense)
+    }
+
     /// How many marks stand within a prompt of `blocks` blocks.
     pub(crate) const fn marks_within(self, blocks: usize) -> usize {
         let octave = (blocks / self.dense + 1).ilog2() as usize;

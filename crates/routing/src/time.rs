@@ -26,9 +26,9 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The same in seconds, by which sums over a fleet are made.
+    /// The same in seconds, by which sums over a fleet are made: as a number with a sign, of which processors make a real one in one step.
     pub(crate) fn seconds_since(self, earlier: Self) -> f64 {
-        self.0.saturating_sub(earlier.0) as f64 * 1e-9
+        self.0.saturating_sub(earlier.0).cast_signed() as f64 * 1e-9
     }
 
     /// Seconds since the start.

@@ -27,15 +27,14 @@
 //! Where nothing is reused, `price` is zero, `missing` is the same everywhere, and this is least work. Equal costs go to
 //! the worker with the least recent work, then the fewest requests, then to the one chosen longest ago.
 
-use warmroute_kv::Tokens;
-
-use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy};
+use super::lately::{Filling, Reuse};
+use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy, Totals};
 use crate::chance::Chance;
 use crate::event::Part;
 use crate::request::{Reason, Request};
-use crate::time::Time;
 
-pub(super) const ABOUT: &str = "the least work, counting what each worker's cache saves and what the choice evicts";
+pub(super) const ABOUT: &str =
+    "the least work, counting what each worker's cache saves and what the choice evicts";
 pub(super) const OPTIONS: &[OptionInfo] = &[
     OptionInfo {
         name: "wait",
@@ -101,35 +100,11 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
 
 /// Requests in flight crowd a worker from this share of its memory on: four fifths.
 const CROWDED: (u64, u64) = (4, 5);
-/// Decisions after which one counts for 1/e in what is known of reuse: long enough to see a working set, short enough to
-/// follow a change of traffic.
-const MEMORY: f64 = 200.0;
-/// What one decision leaves of it.
-const KEEP: f64 = 1.0 - 1.0 / MEMORY;
-/// Decisions before full caches after which the first strength counts for 1/e.
-const DOUBT: f64 = 300.0;
-/// Everything is taken to be reused at first, with the weight of so many prompts.
-const HOPE: f64 = 25.0;
 /// What is in flight stays for half of its time on average.
 const STILL_THERE: f64 = 0.5;
-/// Seconds over which it is measured at least how fast caches fill: two prompts at once are no flood.
-const LEAST_SPAN_S: f64 = 1.0;
 
 pub(super) fn build(options: &Options<'_>) -> impl Policy + use<> {
-    CacheAware {
-        wait: options.get("wait"),
-        behind: options.get("behind"),
-        apart: options.get("apart"),
-        returning: options.get("returning"),
-        gain: options.get("gain"),
-        first: options.get("first"),
-        // Given the wrong way round, the greater one holds.
-        strength: (options.get("least"), options.get("most").max(options.get("least"))),
-        kappa: options.get("kappa"),
-        crowding: options.get("crowding"),
-        reuse: Reuse::default(),
-        filling: Filling::default(),
-    }
+    CacheAware::new(options)
 }
 
 #[derive(Clone)]
@@ -169,15 +144,25 @@ struct Fleet {
 }
 
 impl CacheAware {
-    fn fleet(&self, among: Candidates<'_>) -> Fleet {
-        let (mut unread, mut in_flight, mut recent, mut full, mut capacity) = (0, 0, 0.0, 0.0, 0.0);
-        for candidate in among.iter() {
-            unread += u64::from(candidate.unread);
-            in_flight += u64::from(candidate.in_flight);
-            recent += candidate.recent;
-            full += candidate.fill;
-            capacity += candidate.capacity.map_or(0.0, |capacity| capacity.as_f64());
+    fn new(options: &Options<'_>) -> Self {
+        Self {
+            wait: options.get("wait"),
+            behind: options.get("behind"),
+            apart: options.get("apart"),
+            returning: options.get("returning"),
+            gain: options.get("gain"),
+            first: options.get("first"),
+            // Given the wrong way round, the greater one holds.
+            strength: (options.get("least"), options.get("most").max(options.get("least"))),
+            kappa: options.get("kappa"),
+            crowding: options.get("crowding"),
+            reuse: Reuse::default(),
+            filling: Filling::default(),
         }
+    }
+
+    fn fleet(&self, among: Candidates<'_>) -> Fleet {
+        let Totals { unread, in_flight, recent, fill, capacity, .. } = among.totals();
         let (count, reused) = (among.count() as f64, self.reuse.share());
         let waiting = (unread as f64 / count - 1.0).max(0.0);
         let known = (self.gain * self.reuse.lost()).clamp(self.strength.0, self.strength.1);
@@ -190,9 +175,22 @@ impl CacheAware {
             company: self.returning * reused * reused / (in_flight as f64 / count + 1.0),
             price: if recent > 0.0 { (0.0, price * (count / recent).powi(2)) } else { (price, 0.0) },
             stay_s: among.stay_s(),
-            full: full / count,
-            coming: self.filling.per_s() * STILL_THERE * among.stay_s() / capacity.max(1.0),
+            full: fill / count,
+            coming: self.filling.per_s() * STILL_THERE * among.stay_s() / (capacity as f64).max(1.0),
         }
+    }
+
+    fn cheapest<'a>(&self, among: Candidates<'a>, fleet: &Fleet) -> &'a Candidate {
+        among.least_within(
+            |candidate| self.least_cost(candidate),
+            |candidate| self.cost(candidate, fleet),
+            |candidate| [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64],
+        )
+    }
+
+    /// What it costs at least: each factor of `cost` is at least one, each of its terms at least zero.
+    fn least_cost(&self, candidate: &Candidate) -> f64 {
+        self.wait * candidate.wait_s + candidate.token_s * candidate.uncached.as_f64()
     }
 
     fn cost(&self, candidate: &Candidate, fleet: &Fleet) -> f64 {
@@ -234,10 +232,7 @@ fn crowded(candidate: &Candidate) -> f64 {
 impl Policy for CacheAware {
     fn choose(&mut self, _: &Request<'_>, among: Candidates<'_>, _: &mut Chance) -> Choice {
         let fleet = self.fleet(among);
-        let chosen = among.least_or(
-            |candidate| self.cost(candidate, &fleet),
-            |candidate| [candidate.recent, f64::from(candidate.in_flight), candidate.last_chosen as f64],
-        );
+        let chosen = self.cheapest(among, &fleet);
         let (common, best) = among.overlaps();
         self.reuse.learn(chosen, (among.remembered() - best).as_f64(), fleet.full);
         self.filling.learn(chosen.uncached, among.now());
@@ -250,67 +245,44 @@ impl Policy for CacheAware {
     }
 }
 
-/// What became of prompt tokens lately: sums that forget.
-#[derive(Clone, Debug)]
-struct Reuse {
-    prompt: f64,
-    /// They went to a worker that held them.
-    hit: f64,
-    /// They had been sent before, and no worker held them any more.
-    lost: f64,
-    /// From 1 to 0 as evictions become known.
-    doubt: f64,
-}
+#[cfg(test)]
+mod tests {
+    use warmroute_kv::Tokens;
 
-impl Default for Reuse {
-    fn default() -> Self {
-        Self { prompt: 0.0, hit: 0.0, lost: 0.0, doubt: 1.0 }
-    }
-}
+    use super::*;
+    use crate::policy::{Chosen, Occasion, POLICIES};
+    use crate::request::WorkerId;
 
-impl Reuse {
-    /// The share of prompt tokens that were reused.
-    fn share(&self) -> f64 {
-        if self.prompt > 0.0 { self.hit / self.prompt } else { 0.0 }
-    }
-
-    /// The share of reusable tokens that evictions have cost.
-    fn lost(&self) -> f64 {
-        let reusable = self.hit + self.lost;
-        if reusable > 0.0 { self.lost / reusable } else { 0.0 }
-    }
-
-    fn learn(&mut self, chosen: &Candidate, lost: f64, full: f64) {
-        let prompt = (chosen.overlap + chosen.uncached).as_f64();
-        if self.prompt == 0.0 {
-            (self.prompt, self.hit) = (HOPE * prompt, HOPE * prompt);
+    /// Coarse numbers, so that many cost the same.
+    fn anybody(worker: u32, chance: &mut Chance) -> Candidate {
+        let mut tokens = |most| Tokens(1_000 * chance.below(most) as u32);
+        let (overlap, active) = (tokens(3), tokens(8));
+        Candidate {
+            overlap,
+            uncached: Tokens(2_000) - overlap,
+            wait_s: 0.2 * chance.below(2) as f64,
+            recent: 1_000.0 * chance.below(3) as f64,
+            in_flight: chance.below(3) as u32,
+            fill: 0.5 * chance.below(3) as f64,
+            active,
+            capacity: (chance.below(4) > 0).then_some(Tokens(6_000)),
+            last_chosen: chance.below(3) as u64,
+            ..Candidate::idle(WorkerId(worker))
         }
-        self.doubt -= self.doubt * full / DOUBT;
-        self.prompt = KEEP.mul_add(self.prompt, prompt);
-        self.hit = KEEP.mul_add(self.hit, chosen.overlap.as_f64());
-        self.lost = KEEP.mul_add(self.lost, lost);
-    }
-}
-
-/// How fast prompts fill the caches lately, as far as this gateway sent them: sums that forget.
-#[derive(Clone, Debug, Default)]
-struct Filling {
-    /// Tokens that were not held where they went.
-    read: f64,
-    /// Seconds in which they came.
-    span_s: f64,
-    last: Option<Time>,
-}
-
-impl Filling {
-    /// Tokens in a second.
-    fn per_s(&self) -> f64 {
-        self.read / self.span_s.max(LEAST_SPAN_S)
     }
 
-    fn learn(&mut self, read: Tokens, now: Time) {
-        let passed_s = self.last.replace(now).map_or(0.0, |last| now.seconds_since(last));
-        self.read = KEEP.mul_add(self.read, read.as_f64());
-        self.span_s = KEEP.mul_add(self.span_s, passed_s);
+    #[test]
+    fn whoever_need_not_be_asked_would_not_have_been_chosen() {
+        let chosen = Chosen::parse("cache_aware", POLICIES).unwrap();
+        let (policy, mut chance) = (CacheAware::new(&chosen.options()), Chance::new(3));
+        for round in 0..3_000 {
+            let list: Vec<_> = (0..2 + round % 150).map(|worker| anybody(worker, &mut chance)).collect();
+            let among = Candidates::new(&list, Occasion { stay_s: 10.0, ..Occasion::default() }).unwrap();
+            let fleet = policy.fleet(among);
+            let order =
+                |one: &Candidate| (policy.cost(one, &fleet), one.recent, one.in_flight, one.last_chosen);
+            let plain = list.iter().reduce(|least, one| if order(one) < order(least) { one } else { least });
+            assert_eq!(Some(policy.cheapest(among, &fleet)), plain, "round {round}");
+        }
     }
 }

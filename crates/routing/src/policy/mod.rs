@@ -6,8 +6,10 @@
 mod config;
 #[cfg(test)]
 mod conformance;
+mod lately;
 mod options;
 mod rendezvous;
+mod totals;
 
 use std::cmp::Ordering;
 
@@ -15,6 +17,7 @@ use warmroute_kv::Tokens;
 
 pub use self::config::{BadPolicy, PolicyConfig};
 pub use self::options::{BadChoice, Chosen, Named, OptionInfo, Options, nearest};
+pub(crate) use self::totals::Totals;
 use crate::chance::Chance;
 use crate::event::Part;
 use crate::request::{Reason, Request, WorkerId};
@@ -39,6 +42,9 @@ policies! { random round_robin least_loaded power_of_two prefix_hash bounded_has
 
 /// The policy used when none is named.
 pub const DEFAULT: &str = "cache_aware";
+
+/// Candidates that are looked at together: a bit for each in one word.
+const AT_ONCE: usize = u64::BITS as usize;
 
 /// The policy for requests of which no cache can hold anything.
 pub(crate) const BY_LOAD: &str = "least_loaded";
@@ -155,13 +161,24 @@ pub struct Occasion {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     list: &'a [Candidate],
+    totals: Totals,
     occasion: Occasion,
 }
 
 impl<'a> Candidates<'a> {
     /// The list, if there is anything in it.
-    pub const fn new(list: &'a [Candidate], occasion: Occasion) -> Option<Self> {
-        if list.is_empty() { None } else { Some(Self { list, occasion }) }
+    pub fn new(list: &'a [Candidate], occasion: Occasion) -> Option<Self> {
+        Self::counted(list, Totals::of(list), occasion)
+    }
+
+    /// The same, where what they come to is known.
+    pub(crate) const fn counted(list: &'a [Candidate], totals: Totals, occasion: Occasion) -> Option<Self> {
+        if list.is_empty() { None } else { Some(Self { list, totals, occasion }) }
+    }
+
+    /// What they come to together.
+    pub(crate) const fn totals(self) -> Totals {
+        self.totals
     }
 
     /// How many there are; at least one.
@@ -210,10 +227,8 @@ impl<'a> Candidates<'a> {
     }
 
     /// The least and the largest overlap of all.
-    pub fn overlaps(self) -> (Tokens, Tokens) {
-        self.list.iter().fold((self.list[0].overlap, Tokens::ZERO), |(least, most), candidate| {
-            (least.min(candidate.overlap), most.max(candidate.overlap))
-        })
+    pub const fn overlaps(self) -> (Tokens, Tokens) {
+        (self.totals.common, self.totals.most)
     }
 
     /// The one with the least `cost`, the first of equals. Costs are compared by `f64::total_cmp`.
@@ -228,20 +243,40 @@ impl<'a> Candidates<'a> {
         cost: impl Fn(&Candidate) -> f64,
         ties: impl Fn(&Candidate) -> [f64; N],
     ) -> &'a Candidate {
-        let mut least = &self.list[0];
-        let mut least_cost = cost(least);
-        for candidate in &self.list[1..] {
-            let cost = cost(candidate);
-            // Most are dearer, which this tells at the least expense.
-            if cost > least_cost {
-                continue;
-            }
-            let order = cost.total_cmp(&least_cost).then_with(|| compare(ties(candidate), ties(least)));
-            if order.is_lt() {
-                (least, least_cost) = (candidate, cost);
+        self.least_within(|_| f64::NEG_INFINITY, cost, ties)
+    }
+
+    /// The same, where `bound` is never more than `cost` and worked out sooner. Whoever holds most of the prompt is asked first, beside
+    /// whom the costs of most others need not be known.
+    pub(crate) fn least_within<const N: usize>(
+        self,
+        bound: impl Fn(&Candidate) -> f64,
+        cost: impl Fn(&Candidate) -> f64,
+        ties: impl Fn(&Candidate) -> [f64; N],
+    ) -> &'a Candidate {
+        let most = self.list.iter().position(|candidate| candidate.overlap == self.totals.most);
+        let mut least = most.unwrap_or(0);
+        let mut least_cost = cost(&self.list[least]);
+        for (candidates, first) in self.list.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
+            // Who may be cheaper is chance, and a branch on it that is guessed wrongly costs more than to note a bit of everybody.
+            let noted = |bits, (place, candidate)| bits | u64::from(bound(candidate) <= least_cost) << place;
+            let mut asked = candidates.iter().enumerate().fold(0, noted);
+            while asked != 0 {
+                let place = asked.trailing_zeros() as usize;
+                asked &= asked - 1;
+                let candidate = &candidates[place];
+                let cost = cost(candidate);
+                if cost > least_cost {
+                    continue;
+                }
+                let ties = || compare(ties(candidate), ties(&self.list[least]));
+                let order = cost.total_cmp(&least_cost).then_with(ties).then((first + place).cmp(&least));
+                if order.is_lt() {
+                    (least, least_cost) = (first + place, cost);
+                }
             }
         }
-        least
+        &self.list[least]
     }
 }
 

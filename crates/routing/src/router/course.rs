@@ -34,7 +34,7 @@ impl Router {
                 Some(shadow) => shadow.holds(id, booking.footprint(), &mut self.events),
                 None if booking.is_worth_promising() => {
                     booking.promised = true;
-                    self.promises.make(at, booking.footprint().blocks);
+                    self.unwritten.promise = Some(id);
                 }
                 None => {}
             }
@@ -75,6 +75,8 @@ impl Router {
     }
 
     pub(super) fn finished(&mut self, id: BookingId, usage: Option<Usage>, now: Time) {
+        // Decisions do so too, but somebody waits for those.
+        self.give_up(now);
         if self.bookings.get(id).is_some_and(|booking| booking.waiting) {
             self.was_read(id, now);
         }

@@ -2,7 +2,7 @@
 
 use super::fallbacks::fallbacks;
 use super::{Router, fate};
-use crate::policy::{self, Candidate, Candidates, Choice};
+use crate::policy::{self, Candidate, Choice};
 use crate::request::{Fate, NoWorker, Reason, Request, WorkerId};
 use crate::time::Time;
 
@@ -30,11 +30,11 @@ impl Router {
     /// # Errors
     /// If no worker takes requests.
     pub fn explain(&mut self, request: &Request<'_>, now: Time) -> Result<Explanation, NoWorker> {
+        self.write_up();
         self.survey(request, now);
         let blocks = self.ghost.known(request.blocks);
         let occasion = self.occasion_after(request, blocks, now);
-        let among =
-            Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody(request))?;
+        let among = self.survey.among(request, occasion).ok_or_else(|| self.nobody(request))?;
         let (rule, policy) = match request.by_load {
             true => (&self.by_load, policy::BY_LOAD),
             false => (&self.policy, self.policy_name),
@@ -45,7 +45,7 @@ impl Router {
             rule.fork().choose(request, among, &mut self.chance.clone())
         };
         let chosen = among.of(worker).expect("a policy chooses one of the candidates");
-        let fate = fate(chosen, self.survey.most, among.remembered());
+        let fate = fate(chosen, among.overlaps().1, among.remembered());
         let fallbacks = fallbacks(among, worker);
         let candidates = among.iter().copied().collect();
         Ok(Explanation { worker, reason, policy, fate, fallbacks, candidates })

@@ -11,12 +11,14 @@ mod room;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
 use warmroute_kv::{BlockHash, Blocks, KvEvents, Tokens};
 
 use self::fallbacks::fallbacks;
 use self::room::Room;
 use self::survey::Survey;
+use self::unwritten::Unwritten;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
 use crate::event::{Elsewhere, Event, Part};
@@ -24,7 +26,7 @@ use crate::fleet::{Fleet, Pace, State, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
 use crate::overtaken::Overtaken;
-use crate::policy::{self, Candidate, Candidates, Choice, Policy, PolicyConfig};
+use crate::policy::{self, Candidate, Choice, Policy, PolicyConfig};
 use crate::promises::Promises;
 use crate::request::{Decision, Fate, NoWorker, Reason, Request, WorkerId};
 use crate::scale::Scale;
@@ -64,6 +66,7 @@ pub struct Router {
     room: Option<Room>,
     decisions: u64,
     survey: Survey,
+    unwritten: Unwritten,
     /// Emptied after every use; kept for its memory.
     events: KvEvents,
 }
@@ -88,6 +91,7 @@ impl Router {
             room: settings.memory_bytes.map(Room::within),
             decisions: 0,
             survey: Survey::default(),
+            unwritten: Unwritten::default(),
             events: KvEvents::new(),
         }
     }
@@ -97,10 +101,15 @@ impl Router {
     /// # Errors
     /// If no worker takes requests.
     pub fn route(&mut self, request: &Request<'_>, now: Time) -> Result<Decision, NoWorker> {
+        self.write_up();
         self.survey(request, now);
-        let occasion = self.occasion(request, now);
-        let among =
-            Candidates::new(self.survey.eligible(request), occasion).ok_or_else(|| self.nobody(request))?;
+        let (known, news) = self.ghost.recall(request.blocks, self.survey.leading.deepest());
+        self.unwritten.most_marks = self.most_marks(self.scale.block(request));
+        let occasion = self.occasion_after(request, known, now);
+        let Some(among) = self.survey.among(request, occasion) else {
+            self.ghost.take_in(request.blocks, news, self.unwritten.most_marks);
+            return Err(self.nobody(request));
+        };
         let (rule, policy) = match request.by_load {
             true => (&mut self.by_load, policy::BY_LOAD),
             false => (&mut self.policy, self.policy_name),
@@ -111,7 +120,7 @@ impl Router {
             rule.choose(request, among, &mut self.chance)
         };
         let chosen = among.of(worker).expect("a policy chooses one of the candidates");
-        let fate = fate(chosen, self.survey.most, among.remembered());
+        let fate = fate(chosen, among.overlaps().1, among.remembered());
         let fallbacks = fallbacks(among, worker);
         let mut booking = Booking::new(request, &self.scale, worker, now);
         booking.remembered = among.remembered();
@@ -121,12 +130,14 @@ impl Router {
         let predicted = self.expected(worker, overlap).min(request.most_reusable().unwrap_or(prompt));
         booking.predicted = predicted;
         let booking = self.book(booking, now);
+        self.unwritten.news = Some((booking, news));
         let told = if told { self.fleet.counts_on(worker) } else { None };
         Ok(Decision { booking, worker, fallbacks, overlap: predicted, told, prompt, fate, reason, policy })
     }
 
     /// Takes in what happened. What concerns a worker or booking that is not (or no longer) known changes nothing.
     pub fn observe(&mut self, event: Event, now: Time) {
+        self.write_up();
         match event {
             Event::Joined { worker, spec } => {
                 self.forget(worker);

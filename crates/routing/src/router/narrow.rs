@@ -8,7 +8,7 @@ use warmroute_kv::Tokens;
 use super::Router;
 use super::survey::Survey;
 use crate::fleet::State;
-use crate::policy::Candidate;
+use crate::policy::{Candidate, Candidates, Occasion, Totals};
 use crate::request::Request;
 use crate::scale::Block;
 
@@ -20,13 +20,18 @@ impl Survey {
         narrowed.clear();
         let up = among.iter().filter_map(|worker| self.place(*worker));
         narrowed.extend(up.map(|place| self.candidates[place]));
-        self.most = narrowed.iter().map(|candidate| candidate.overlap).max().unwrap_or(Tokens::ZERO);
+        self.totals = Totals::of(&narrowed);
         self.narrowed = narrowed;
     }
 
     /// The candidates that `request` may go to, in order of their ids, once they have been found.
-    pub(super) fn eligible(&self, request: &Request<'_>) -> &[Candidate] {
+    fn eligible(&self, request: &Request<'_>) -> &[Candidate] {
         if request.among.is_some() { &self.narrowed } else { &self.candidates }
+    }
+
+    /// The same, as a policy sees them.
+    pub(super) fn among(&self, request: &Request<'_>, occasion: Occasion) -> Option<Candidates<'_>> {
+        Candidates::counted(self.eligible(request), self.totals, occasion)
     }
 }
 
@@ -41,6 +46,7 @@ impl Router {
         let candidate =
             |(id, worker)| Candidate { uncached: prompt, ..self.standing_candidate(id, worker, block) };
         self.survey.narrowed = asked.map(candidate).collect();
+        self.survey.totals = Totals::of(&self.survey.narrowed);
     }
 }
 

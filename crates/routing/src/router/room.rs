@@ -5,8 +5,8 @@
 /// A block in a shadow's pool (its entry and its name's place, both in what was just doubled: 110 bytes) and in the index (its place, its run, the run's
 /// head: 210 bytes).
 const BLOCK_BYTES: usize = 320;
-/// A mark in one of the ghost's two sets.
-const MARK_BYTES: usize = 24;
+/// A mark in one of the ghost's two sets, of which a half is filled: 8 bytes, and as much for what small sets have beyond that.
+const MARK_BYTES: usize = 16;
 /// The ghost's part of the whole.
 const GHOST_SHARE: usize = 8;
 

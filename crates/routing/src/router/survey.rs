@@ -9,8 +9,8 @@ use warmroute_kv::Tokens;
 use super::Router;
 use crate::fleet::{Front, State, Work, Worker};
 use crate::ghost::{FEWEST_MARKS, MOST_MARKS};
-use crate::index::{Leading, Slot};
-use crate::policy::{Candidate, Occasion, place};
+use crate::index::Leading;
+use crate::policy::{Candidate, Occasion, Totals, place};
 use crate::request::{Request, WorkerId};
 use crate::scale::Block;
 use crate::time::Time;
@@ -25,22 +25,23 @@ pub(super) struct Survey {
     pub(super) candidates: Vec<Candidate>,
     /// Those of them that may take the request, where not all may.
     pub(super) narrowed: Vec<Candidate>,
-    /// The largest overlap of those that may take the request.
-    pub(super) most: Tokens,
+    /// What those that may take the request come to together.
+    pub(super) totals: Totals,
     /// For each candidate.
     standings: Vec<Standing>,
     /// What caches that tell are measured in.
     block: Option<Block>,
     /// What each worker holds of the prompt; kept for its memory.
     pub(super) leading: Leading,
-    /// The same in tokens, by slot.
+    /// The same in tokens: nothing, for whoever has no slot, and then by slot.
     held: Vec<Tokens>,
 }
 
 /// What a candidate's prompt- and clock-dependent parts are made of.
 #[derive(Debug)]
 struct Standing {
-    slot: Option<Slot>,
+    /// Where it says how much the worker holds of the prompt.
+    held: usize,
     slower: f64,
     /// In the unit of the fleet's decay.
     recent: f64,
@@ -66,17 +67,16 @@ impl Router {
         self.renew(block);
         let pace = self.pace;
         let fleet_token_s = pace.token_s();
-        let mut most = Tokens::ZERO;
+        let mut totals = Totals::NONE;
         let Survey { candidates, standings, leading, held, .. } = &mut self.survey;
         held.clear();
-        held.resize(leading.slots(), Tokens::ZERO);
+        held.resize(1 + leading.slots(), Tokens::ZERO);
         for (depth, slots) in leading.depths() {
             let tokens = block.tokens(depth).min(prompt);
-            slots.for_each(|slot| held[slot.index()] = tokens);
+            slots.for_each(|slot| held[1 + slot.index()] = tokens);
         }
         for (candidate, standing) in candidates.iter_mut().zip(standings) {
-            let overlap = standing.slot.map_or(Tokens::ZERO, |slot| held[slot.index()]);
-            most = most.max(overlap);
+            let overlap = held[standing.held];
             candidate.overlap = overlap;
             candidate.uncached = prompt - overlap;
             candidate.token_s = fleet_token_s * standing.slower;
@@ -86,8 +86,9 @@ impl Router {
                 account.backlog.left(now)
             });
             candidate.wait_s = Worker::wait_s(&pace, standing.slower, (left, standing.ahead));
+            totals.add(candidate);
         }
-        self.survey.most = most;
+        self.survey.totals = totals;
         self.promise(request, block, prompt);
         self.survey.narrow(request);
         self.stand_in(request, block, prompt);
@@ -98,9 +99,14 @@ impl Router {
         let Some((worker, blocks)) = self.promises.furthest(request.blocks) else { return };
         let Some(place) = self.survey.place(worker) else { return };
         let candidate = &mut self.survey.candidates[place];
-        candidate.overlap = block.tokens(blocks).min(prompt).max(candidate.overlap);
+        let before = candidate.overlap;
+        candidate.overlap = block.tokens(blocks).min(prompt).max(before);
         candidate.uncached = prompt - candidate.overlap;
-        self.survey.most = self.survey.most.max(candidate.overlap);
+        self.survey.totals.most = self.survey.totals.most.max(candidate.overlap);
+        if self.survey.totals.common == before {
+            let overlaps = self.survey.candidates.iter().map(|candidate| candidate.overlap);
+            self.survey.totals.common = overlaps.min().unwrap_or(before);
+        }
     }
 
     /// Brings what candidates say whatever the prompt up to date.
@@ -160,19 +166,15 @@ impl Router {
         }
     }
 
-    /// What the decision is about beside the workers; the prompt counts as sent from now on.
-    pub(super) fn occasion(&mut self, request: &Request<'_>, now: Time) -> Occasion {
-        let block = self.scale.block(request);
+    /// How many marks the ghost keeps for a fleet with caches of this size in such blocks.
+    pub(super) fn most_marks(&self, block: Block) -> usize {
         let caches = self.fleet.capacity().as_f64() / block.tokens(1).as_f64().max(1.0);
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
-        let most = self.room.map_or(most, |room| most.min(room.marks));
-        let held = self.survey.leading.deepest();
-        let blocks = self.ghost.recall(request.blocks, held, most);
-        self.occasion_after(request, blocks, now)
+        self.room.map_or(most, |room| most.min(room.marks))
     }
 
-    /// The same, if so many leading blocks were sent before.
+    /// What the decision is about beside the workers, if so many leading blocks were sent before.
     pub(super) fn occasion_after(&self, request: &Request<'_>, blocks: usize, now: Time) -> Occasion {
         let block = self.scale.block(request);
         let remembered = block.tokens(blocks).min(self.scale.prompt(request));
@@ -198,7 +200,7 @@ impl Router {
 impl Standing {
     fn of(worker: &Worker) -> Self {
         Self {
-            slot: worker.slot,
+            held: worker.slot.map_or(0, |slot| 1 + slot.index()),
             slower: worker.slower,
             recent: worker.recent,
             front: worker.backlog.front(),
@@ -309,6 +311,7 @@ mod tests {
                     router.survey(&request, now);
                     let kept = router.survey.candidates.clone();
                     assert_eq!(kept, afresh(&mut router, &request, now), "seed {seed}, step {step}");
+                    assert_eq!(router.survey.totals, Totals::of(&kept), "seed {seed}, step {step}");
                     let capacities = router.fleet.iter().filter_map(|(_, worker)| worker.capacity());
                     assert_eq!(router.fleet.capacity(), capacities.sum(), "seed {seed}, step {step}");
                 }

@@ -9,21 +9,22 @@
 //! full. A prompt that is sent again has all its marks renewed, so that whenever a mark is known, those before it are too,
 //! and the furthest known mark is found by bisection.
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
+mod marks;
 
-use warmroute_kv::{AlreadyHashed, BlockHash};
+use std::ops::Range;
 
+use warmroute_kv::BlockHash;
+
+use self::marks::{GROUP, Mark, Marks};
 use crate::ruler::{Ruler, partition};
 
 /// A position is known to within a sixteenth.
 const RULER: Ruler = Ruler { dense: 16 };
+const _: () = assert!(RULER.dense.is_multiple_of(GROUP));
 /// Marks remembered at least, whatever the fleet's size: a few hundred prompts.
 pub(crate) const FEWEST_MARKS: usize = 1 << 14;
-/// Marks remembered at most: 24 MB in the worst case.
+/// Marks remembered at most: 9 MB.
 pub(crate) const MOST_MARKS: usize = 1 << 20;
-
-type Marks = HashSet<BlockHash, BuildHasherDefault<AlreadyHashed>>;
 
 /// Marks of recently sent prompts.
 #[derive(Debug, Default)]
@@ -32,21 +33,51 @@ pub(crate) struct Ghost {
     elder: Marks,
 }
 
+/// Marks of a prompt that the younger set has not.
+#[derive(Clone, Debug)]
+pub(crate) struct News {
+    marks: Range<usize>,
+}
+
 impl Ghost {
-    /// Takes in a prompt, and tells how many leading blocks of it were sent before; to be told how many that probably are saves
-    /// a search. Keeps at most `most` marks.
-    pub(crate) fn recall(&mut self, chain: &[BlockHash], probably: usize, most: usize) -> usize {
+    /// How many leading blocks of a prompt were sent before, and what is left to take in of it; to be told how many they probably are
+    /// saves a search.
+    pub(crate) fn recall(&self, chain: &[BlockHash], probably: usize) -> (usize, News) {
         let marks = RULER.marks_within(chain.len());
-        let (young, known) = self.find(chain, marks, RULER.marks_within(probably));
-        for mark in young..marks {
-            self.younger.insert(chain[RULER.position(mark)]);
+        let probably = RULER.marks_within(probably);
+        let asked = |mark: usize| (mark < marks).then(|| marked(chain, mark));
+        self.younger.look_ahead([probably.saturating_sub(1), probably].into_iter().filter_map(asked));
+        self.elder.look_ahead(asked(probably).into_iter());
+        let (young, known) = self.find(chain, marks, probably);
+        (RULER.blocks(known), News { marks: young..marks })
+    }
+
+    /// Takes in what [`recall`](Self::recall) left of a prompt, before anything else. Keeps at most `most` marks.
+    pub(crate) fn take_in(&mut self, chain: &[BlockHash], news: News, most: usize) {
+        if self.younger.room() == 0 {
+            self.younger.reset(most / 2);
         }
-        if self.younger.len() > most / 2 {
-            // The elder's memory is used again: growing into it would take some decision a millisecond.
+        self.renew(chain, news.marks);
+        if self.younger.len() > self.younger.room().min(most / 2) {
             std::mem::swap(&mut self.elder, &mut self.younger);
-            self.younger.clear();
+            self.younger.reset(most / 2);
         }
-        RULER.blocks(known)
+    }
+
+    /// Takes in marks of a prompt that the younger set has not.
+    fn renew(&mut self, chain: &[BlockHash], marks: Range<usize>) {
+        if marks.is_empty() {
+            return;
+        }
+        let groups = marks.start / GROUP..marks.end.div_ceil(GROUP);
+        self.younger.look_ahead(groups.clone().map(|group| marked(chain, group * GROUP)));
+        for group in groups {
+            let first = group * GROUP;
+            let (from, to) = (first.max(marks.start), marks.end.min(first + GROUP));
+            // All marks of a group are in one octave.
+            let names = chain[RULER.position(from)..].iter().step_by(RULER.spacing(first)).take(to - from);
+            self.younger.insert_new(chain[RULER.position(first)], names.copied());
+        }
     }
 
     /// How many leading blocks of a prompt were sent before; takes nothing in.
@@ -56,19 +87,24 @@ impl Ghost {
 
     /// How many leading marks are in the younger set, which may be as many as are `guessed`, and how many in either.
     fn find(&self, chain: &[BlockHash], marks: usize, guessed: usize) -> (usize, usize) {
-        let name = |mark: usize| &chain[RULER.position(mark)];
-        let is_young = |mark: usize| self.younger.contains(name(mark));
-        let right = (1..marks).contains(&guessed) && is_young(guessed - 1) && !is_young(guessed);
+        let is_young = |mark: usize| self.younger.contains(marked(chain, mark));
+        // Marks before a known one are known.
+        let up_to_there = |guessed: usize| guessed == marks || !is_young(guessed);
+        let right = (1..=marks).contains(&guessed) && is_young(guessed - 1) && up_to_there(guessed);
         let young = if right { guessed } else { partition(marks, is_young) };
-        (young, young + partition(marks - young, |mark| self.elder.contains(name(young + mark))))
+        (young, young + partition(marks - young, |mark| self.elder.contains(marked(chain, young + mark))))
     }
 
     /// About the bytes of heap that it takes.
     pub(crate) fn bytes(&self) -> usize {
-        // Seven eighths of a table's places can be taken, and each has a byte beside it.
-        let place = size_of::<BlockHash>() + 1;
-        (self.younger.capacity() + self.elder.capacity()) * place * 8 / 7
+        self.younger.bytes() + self.elder.bytes()
     }
+}
+
+/// A mark of a prompt.
+fn marked(chain: &[BlockHash], mark: usize) -> Mark {
+    let name = |mark: usize| chain[RULER.position(mark)];
+    Mark { name: name(mark), group: name(mark - mark % GROUP) }
 }
 
 #[cfg(test)]
@@ -79,6 +115,13 @@ mod tests {
     use super::*;
 
     impl Ghost {
+        /// Asks and takes in.
+        fn send(&mut self, chain: &[BlockHash], probably: usize, most: usize) -> usize {
+            let (known, news) = self.recall(chain, probably);
+            self.take_in(chain, news, most);
+            known
+        }
+
         fn len(&self) -> usize {
             self.younger.len() + self.elder.len()
         }
@@ -91,26 +134,26 @@ mod tests {
     #[test]
     fn what_was_sent_before_is_recalled_and_nothing_else() {
         let mut ghost = Ghost::default();
-        assert_eq!(ghost.recall(&chain("a question"), 0, 100), 0);
-        assert_eq!(ghost.recall(&chain("a quest"), 0, 100), 7);
-        assert_eq!(ghost.recall(&chain("a request"), 0, 100), 2);
-        assert_eq!(ghost.recall(&chain("A question"), 0, 100), 0);
-        assert_eq!(ghost.recall(&[], 0, 100), 0);
+        assert_eq!(ghost.send(&chain("a question"), 0, 100), 0);
+        assert_eq!(ghost.send(&chain("a quest"), 0, 100), 7);
+        assert_eq!(ghost.send(&chain("a request"), 0, 100), 2);
+        assert_eq!(ghost.send(&chain("A question"), 0, 100), 0);
+        assert_eq!(ghost.send(&[], 0, 100), 0);
     }
 
     #[test]
     fn the_oldest_prompts_are_forgotten_and_the_bound_holds() {
         let mut ghost = Ghost::default();
         for number in 0..1_000 {
-            ghost.recall(&chain(&format!("{number:04} is the number")), 0, 400);
+            ghost.send(&chain(&format!("{number:04} is the number")), 0, 400);
             assert!(ghost.len() <= 400 + 32, "{} marks", ghost.len());
         }
         assert_eq!(
-            ghost.recall(&chain("0000 is the number"), 0, 400),
+            ghost.send(&chain("0000 is the number"), 0, 400),
             1,
             "only its first block was sent lately"
         );
-        assert!(ghost.recall(&chain("0999 is the number"), 0, 400) > 16);
+        assert!(ghost.send(&chain("0999 is the number"), 0, 400) > 16);
     }
 
     proptest! {
@@ -121,7 +164,7 @@ mod tests {
             for (place, text) in texts.iter().enumerate() {
                 let common = |other: &String| other.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
                 let expected = texts[..place].iter().map(common).max().unwrap_or(0);
-                prop_assert_eq!(ghost.recall(&chain(text), place % 13, 10_000), expected);
+                prop_assert_eq!(ghost.send(&chain(text), place % 13, 10_000), expected);
             }
         }
 
@@ -131,12 +174,12 @@ mod tests {
         ) {
             let mut ghost = Ghost::default();
             for text in &texts {
-                ghost.recall(&chain(text), text.len() / 2, 60);
+                ghost.send(&chain(text), text.len() / 2, 60);
                 for other in &texts {
                     let names = chain(other);
                     let known = |mark: usize| {
-                        let name = &names[RULER.position(mark)];
-                        ghost.younger.contains(name) || ghost.elder.contains(name)
+                        let mark = marked(&names, mark);
+                        ghost.younger.contains(mark) || ghost.elder.contains(mark)
                     };
                     let first_gap = (0..RULER.marks_within(names.len())).take_while(|mark| known(*mark)).count();
                     let all = (0..RULER.marks_within(names.len())).filter(|mark| known(*mark)).count();
