@@ -11,6 +11,7 @@
 //! yet there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
 use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, Slot, Tokens};
@@ -92,20 +93,29 @@ impl Shadow {
         size_of::<Self>() + self.pool.bytes() + held
     }
 
-    /// A request with this prompt was sent to the worker.
-    pub(crate) fn sent(&mut self, prompt: Footprint<'_>, events: &mut KvEvents) {
+    /// A request with this prompt was sent to the worker, which will tell when it has read it.
+    pub(crate) fn sent(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
         self.fit(prompt.block_tokens, events);
-        self.pool.touch(prompt.root, prompt.blocks, events);
+        if self.is_roomy_for(prompt) {
+            self.holds(id, prompt, events);
+        } else {
+            self.pool.touch(prompt.root, prompt.blocks, events);
+        }
     }
 
     /// The worker has read it, and keeps it until the request ends.
     pub(crate) fn holds(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
         self.fit(prompt.block_tokens, events);
-        // What was evicted of it while it waited is there again.
-        let lease = self.pool.hold(prompt.root, prompt.blocks, events);
-        if let Some(earlier) = self.held.insert(id, lease) {
-            self.pool.release(earlier);
+        if let Entry::Vacant(place) = self.held.entry(id) {
+            // What was evicted of it while it waited is there again.
+            place.insert(self.pool.hold(prompt.root, prompt.blocks, events));
         }
+    }
+
+    /// Whether so little is held that a prompt which comes in now is evicted only after half of the pool. While it waits to be read that
+    /// does not happen, so it can be held from the start, which takes one walk along its blocks and not two.
+    fn is_roomy_for(&self, prompt: Footprint<'_>) -> bool {
+        self.pool.available().get() >= prompt.blocks.len() + self.pool.capacity().get().div_ceil(2)
     }
 
     /// A request has ended, whichever way: nothing has to be kept for it.
@@ -213,6 +223,12 @@ mod tests {
         Footprint { root: ROOT, blocks, block_tokens: 16.0 }
     }
 
+    /// A request that is read and answered at once.
+    fn passes(shadow: &mut Shadow, prompt: Footprint<'_>, events: &mut KvEvents) {
+        shadow.sent(BookingId(0), prompt, events);
+        shadow.ended(BookingId(0));
+    }
+
     fn chain(text: &str) -> Vec<BlockHash> {
         warmroute_kv::text_chain(ROOT, text.as_bytes(), 1).collect()
     }
@@ -235,8 +251,8 @@ mod tests {
     fn an_answer_takes_its_room_from_older_prompts() {
         let mut shadow = Shadow::new(Some(Tokens(4 * 16)));
         let mut events = Vec::new();
-        shadow.sent(prompt(&chain("ab")), &mut events);
-        shadow.sent(prompt(&chain("x")), &mut events);
+        passes(&mut shadow, prompt(&chain("ab")), &mut events);
+        passes(&mut shadow, prompt(&chain("x")), &mut events);
         events.clear();
         shadow.answered(ID, (&booking(&chain("x"), 0, 0), &report(16, 0, 40)), &mut events);
         assert!(
@@ -255,13 +271,13 @@ mod tests {
         for (ends, left) in [(false, [2, 0, 2]), (true, [0, 2, 2])] {
             let mut shadow = Shadow::new(Some(Tokens(4 * 16)));
             let mut events = Vec::new();
-            shadow.sent(prompt(&old), &mut events);
+            passes(&mut shadow, prompt(&old), &mut events);
             shadow.holds(BookingId(1), prompt(&old), &mut events);
             if ends {
                 shadow.ended(BookingId(1));
             }
             for blocks in [&newer, &last] {
-                shadow.sent(prompt(blocks), &mut events);
+                passes(&mut shadow, prompt(blocks), &mut events);
             }
             assert_eq!([&old, &newer, &last].map(|blocks| held(&shadow, blocks)), left, "ended: {ends}");
             shadow.ended(BookingId(1));
@@ -270,13 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_that_waits_is_held_where_there_is_much_room_and_may_go_where_there_is_not() {
+        for (blocks, held) in [(8, true), (4, true), (3, false)] {
+            let mut shadow = Shadow::new(Some(Tokens(blocks * 16)));
+            let (mut events, capacity) = (Vec::new(), Blocks(blocks));
+            shadow.sent(BookingId(1), prompt(&chain("ab")), &mut events);
+            let waiting = shadow.pool.available();
+            assert_eq!(waiting < capacity, held, "of {blocks} blocks");
+            shadow.holds(BookingId(1), prompt(&chain("ab")), &mut events);
+            assert_eq!(shadow.pool.available(), Blocks(blocks - 2), "it is held once");
+            shadow.ended(BookingId(1));
+            assert_eq!(shadow.pool.available(), capacity);
+        }
+    }
+
+    #[test]
     fn what_was_evicted_while_it_waited_is_there_once_it_was_read() {
         let mut shadow = Shadow::new(Some(Tokens(2 * 16)));
         let mut events = Vec::new();
-        shadow.sent(prompt(&chain("ab")), &mut events);
-        shadow.sent(prompt(&chain("xy")), &mut events);
+        passes(&mut shadow, prompt(&chain("ab")), &mut events);
+        passes(&mut shadow, prompt(&chain("xy")), &mut events);
         shadow.holds(BookingId(1), prompt(&chain("ab")), &mut events);
-        shadow.sent(prompt(&chain("xy")), &mut events);
+        passes(&mut shadow, prompt(&chain("xy")), &mut events);
         assert_eq!(shadow.pool.longest_prefix(chain("ab").iter().map(|name| (*name, &()))), 2);
     }
 
@@ -284,9 +315,9 @@ mod tests {
     fn a_new_estimate_of_a_blocks_size_changes_how_many_fit() {
         let mut shadow = Shadow::new(Some(Tokens(64)));
         let mut events = Vec::new();
-        shadow.sent(prompt(&chain("abcd")), &mut events);
+        passes(&mut shadow, prompt(&chain("abcd")), &mut events);
         events.clear();
-        shadow.sent(Footprint { block_tokens: 32.0, ..prompt(&chain("a")) }, &mut events);
+        passes(&mut shadow, Footprint { block_tokens: 32.0, ..prompt(&chain("a")) }, &mut events);
         let gone: Vec<_> = chain("abcd").into_iter().skip(2).rev().collect();
         assert_eq!(
             events,
@@ -308,7 +339,7 @@ mod tests {
             let held = shadow.pool.longest_prefix(blocks.iter().map(|name| (*name, &()))) as u32;
             let found = engine.touch(ROOT, &blocks, &mut events) as u32;
             let remembered = if seen.insert(which) { 0 } else { 512 };
-            shadow.sent(prompt(&blocks), &mut events);
+            passes(&mut shadow, prompt(&blocks), &mut events);
             let answered = (&booking(&blocks, held * 16, remembered), &report(512, found * 16, 0));
             shadow.answered(ID, answered, &mut events);
             events.clear();

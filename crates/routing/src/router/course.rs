@@ -29,7 +29,7 @@ impl Router {
             worker.recent += booking.uncached().as_f64() * weight;
             worker.last_chosen = self.decisions;
             match &mut worker.shadow {
-                Some(shadow) if booking.tells => shadow.sent(booking.footprint(), &mut self.events),
+                Some(shadow) if booking.tells => shadow.sent(id, booking.footprint(), &mut self.events),
                 // Where nobody tells when it is read, it is kept from the decision on.
                 Some(shadow) => shadow.holds(id, booking.footprint(), &mut self.events),
                 None if booking.is_worth_promising() => {
