@@ -193,8 +193,8 @@ fn exact(seen: &[(u64, u64)]) {
     assert!(seen.iter().any(|(_, reported)| *reported > 0), "something was cached");
 }
 
-/// How many of these were predicted; for whoever reads the output.
-fn tell(seen: &[(u64, u64)]) {
+/// The share of these that was predicted.
+fn share(seen: &[(u64, u64)]) -> f64 {
     let equal = seen.iter().filter(|(predicted, reported)| predicted == reported).count();
     let tokens = |side: fn(&(u64, u64)) -> u64| seen.iter().map(side).sum::<u64>();
     eprintln!(
@@ -203,6 +203,7 @@ fn tell(seen: &[(u64, u64)]) {
         tokens(|one| one.0),
         tokens(|one| one.1)
     );
+    equal as f64 / seen.len() as f64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +217,7 @@ async fn one_after_another_predictions_are_what_is_reported_under_eviction() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_many_at_once_predictions_are_what_is_reported() {
     let mut bench = Bench::with(LARGE).await;
-    tell(&bench.together(REQUESTS, 16).await);
+    assert!(share(&bench.together(REQUESTS, 16).await) > 0.6);
     bench.all_speak().await;
     exact(&bench.in_turn(REQUESTS / 4).await);
     bench.gateway.shutdown().await;
@@ -227,7 +228,8 @@ async fn after_many_at_once_predictions_are_what_is_reported() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_many_at_once_in_caches_that_are_full_predictions_are_what_is_reported() {
     let mut bench = Bench::with(SMALL).await;
-    tell(&bench.together(REQUESTS, 16).await);
+    // How many depends on how busy the machine is: no bound on it would be one.
+    share(&bench.together(REQUESTS, 16).await);
     bench.all_speak().await;
     exact(&bench.in_turn(REQUESTS / 4).await);
     bench.gateway.shutdown().await;

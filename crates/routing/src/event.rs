@@ -104,7 +104,7 @@ pub enum Event {
     Heard {
         /// Who.
         worker: WorkerId,
-        /// The number of its next message; `None` where that is not certain.
+        /// The number of its next message; `None` where several publishers number theirs, each for itself.
         messages: Option<u64>,
     },
 }
