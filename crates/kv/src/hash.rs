@@ -11,6 +11,7 @@ use std::hash::Hasher;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::length::BlockLength;
 use crate::units::TokenId;
 
 /// The name of one block, given everything before it.
@@ -100,17 +101,20 @@ pub fn token_chain(
     })
 }
 
-/// The names of the whole chunks of raw prompt bytes, for routing without a tokenizer.
+/// The names of the whole blocks of raw prompt bytes, for routing without a tokenizer.
 ///
 /// # Panics
-/// If `chunk_bytes` is zero.
+/// If blocks have no length.
 pub fn text_chain(
     root: BlockHash,
     text: &[u8],
-    chunk_bytes: usize,
+    block: impl Into<BlockLength>,
 ) -> impl ExactSizeIterator<Item = BlockHash> + Clone + '_ {
-    let mut name = root;
-    text.chunks_exact(chunk_bytes).map(move |chunk| {
+    let block = block.into();
+    let (mut name, mut rest) = (root, text);
+    (0..block.whole_in(text.len())).map(move |place| {
+        let (chunk, behind) = rest.split_at(block.span(place) * block.first());
+        rest = behind;
         name = name.next_text(chunk);
         name
     })
@@ -159,6 +163,23 @@ mod tests {
     fn a_partial_block_has_no_name() {
         assert_eq!(names(&[1, 2, 3, 4, 5]).len(), 1);
         assert_eq!(text_chain(BlockHash(7), b"abcdefg", 4).count(), 1);
+        assert_eq!(text_chain(BlockHash(7), &[0; 37], BlockLength::widening(2)).count(), 17);
+    }
+
+    #[test]
+    fn blocks_that_widen_are_named_by_all_that_they_cover() {
+        let text: Vec<u8> = (0..200).collect();
+        let names =
+            |text: &[u8]| text_chain(BlockHash(7), text, BlockLength::widening(2)).collect::<Vec<_>>();
+        let whole = names(&text);
+        assert_eq!(whole[..16], text_chain(BlockHash(7), &text[..32], 2).collect::<Vec<_>>());
+        for changed in 0..text.len() {
+            let mut other = text.clone();
+            other[changed] ^= 1;
+            let same = BlockLength::widening(2).whole_in(changed);
+            let shared = whole.iter().zip(names(&other)).take_while(|(one, other)| *one == other).count();
+            assert_eq!(shared, same.min(whole.len()), "byte {changed}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@
 
 mod event;
 mod hash;
+mod length;
 mod names;
 pub mod pool;
 pub mod timed;
@@ -33,6 +34,7 @@ pub mod wire;
 
 pub use event::{KvEvent, KvEvents};
 pub use hash::{AlreadyHashed, BlockHash, Namespace, text_chain, token_chain};
+pub use length::{BlockLength, Ruler};
 pub use names::NameTable;
 pub use pool::{BlockPool, Lease, PoolFull, Slot};
 pub use units::{Blocks, TokenId, Tokens};

@@ -7,7 +7,7 @@ use warmroute_kv::{BlockHash, Tokens};
 
 use crate::fleet::Work;
 use crate::request::{BookingId, NumberHasher, Request, Unit, WorkerId};
-use crate::scale::Scale;
+use crate::scale::{Block, Scale};
 use crate::shadow::Footprint;
 use crate::time::Time;
 
@@ -46,8 +46,8 @@ pub(crate) struct Booking {
     pub(crate) by_load: bool,
     /// The prompt's length in bytes, where that is what the driver counts.
     pub(crate) bytes: Option<usize>,
-    /// Tokens in one of its blocks, by the estimate of the time.
-    pub(crate) block_tokens: f64,
+    /// How to measure in its blocks.
+    pub(crate) block: Block,
     root: BlockHash,
     blocks: Box<[BlockHash]>,
 }
@@ -71,7 +71,7 @@ impl Booking {
             told: false,
             by_load: request.by_load,
             bytes: (request.unit == Unit::Bytes).then_some(request.prompt),
-            block_tokens: request.block as f64 * scale.tokens_per(request.unit),
+            block: scale.block(request),
             root: request.root,
             blocks: request.blocks.into(),
         }
@@ -111,7 +111,7 @@ impl Booking {
 
     /// The prompt as shadows take it in.
     pub(crate) fn footprint(&self) -> Footprint<'_> {
-        Footprint { root: self.root, blocks: &self.blocks, block_tokens: self.block_tokens }
+        Footprint { root: self.root, blocks: &self.blocks, block: self.block }
     }
 }
 

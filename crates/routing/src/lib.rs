@@ -15,7 +15,7 @@
 //!
 //! let text = "You are the help desk of a bicycle shop. ".repeat(30);
 //! let blocks: Vec<_> = text_chain(BlockHash(0), text.as_bytes(), 64).collect();
-//! let request = Request { unit: Unit::Bytes, prompt: text.len(), block: 64, ..Request::new(BlockHash(0), &blocks) };
+//! let request = Request { unit: Unit::Bytes, prompt: text.len(), block: 64.into(), ..Request::new(BlockHash(0), &blocks) };
 //!
 //! let first = router.route(&request, Time::ZERO).unwrap();
 //! assert_eq!(first.overlap, Tokens(0), "every cache is cold");
@@ -33,11 +33,11 @@ mod fleet;
 mod ghost;
 mod index;
 mod overtaken;
+mod partition;
 pub mod policy;
 mod promises;
 mod request;
 mod router;
-mod ruler;
 mod scale;
 mod shadow;
 mod time;

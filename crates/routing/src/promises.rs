@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
 
-use warmroute_kv::{AlreadyHashed, BlockHash};
+use warmroute_kv::{AlreadyHashed, BlockHash, Ruler};
 
+use crate::partition::partition;
 use crate::request::WorkerId;
-use crate::ruler::{Ruler, partition};
 
 /// A position is known to within a quarter.
 const RULER: Ruler = Ruler { dense: 4 };

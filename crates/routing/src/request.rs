@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hasher;
 
-use warmroute_kv::{BlockHash, Tokens};
+use warmroute_kv::{BlockHash, BlockLength, Tokens};
 
 /// A worker of the fleet, by the number its driver gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +34,8 @@ pub struct Request<'a> {
     pub unit: Unit,
     /// Length of the prompt, its last partial block included.
     pub prompt: usize,
-    /// Length of one block.
-    pub block: usize,
+    /// How long blocks are.
+    pub block: BlockLength,
     /// Tokens the answer may have; zero if nobody knows.
     pub output: Tokens,
     /// The first characters of the prompt's text, for policies that look at nothing else.
@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
             blocks,
             unit: Unit::Tokens,
             prompt,
-            block: 16,
+            block: BlockLength::even(16),
             output: Tokens::ZERO,
             text: Text::Known(""),
             session: None,
@@ -76,7 +76,7 @@ impl Request<'_> {
     /// The tokens that an engine takes from its cache at most, where prompts are counted in tokens: whole blocks, and never the last
     /// token, whose output is the next. vLLM, SGLang and our own workers agree in this.
     pub fn most_reusable(&self) -> Option<Tokens> {
-        let whole = self.prompt.saturating_sub(1) / self.block.max(1) * self.block;
+        let whole = self.block.of(self.block.whole_in(self.prompt.saturating_sub(1)));
         (self.unit == Unit::Tokens).then(|| Tokens::of(whole))
     }
 }

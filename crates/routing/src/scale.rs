@@ -3,9 +3,10 @@
 //! The ratio is that of two sums which forget slowly, so that one odd request moves it little and a change of language
 //! moves it within some dozens of requests. Before the first report, English prose through a large vocabulary.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use warmroute_kv::Tokens;
+use warmroute_kv::{BlockLength, Tokens};
 
 use crate::request::{Request, Unit};
 
@@ -92,14 +93,29 @@ impl Scale {
 /// One request's blocks, by the estimate of the time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Block {
-    length: usize,
+    length: BlockLength,
     tokens_per: f64,
 }
 
 impl Block {
-    /// Tokens in so many of them.
+    /// Tokens in so many leading ones.
     pub(crate) fn tokens(self, blocks: usize) -> Tokens {
-        rounded((blocks * self.length) as f64 * self.tokens_per)
+        rounded(self.length.of(blocks) as f64 * self.tokens_per)
+    }
+
+    /// Tokens in the shortest.
+    pub(crate) fn shortest(self) -> f64 {
+        self.length.first() as f64 * self.tokens_per
+    }
+
+    /// Tokens in the longest of so many leading ones.
+    pub(crate) fn longest(self, blocks: usize) -> f64 {
+        self.length.span(blocks.saturating_sub(1)) as f64 * self.shortest()
+    }
+
+    /// How many of the shortest are as long as these together.
+    pub(crate) fn spans(self, blocks: Range<usize>) -> usize {
+        self.length.spans(blocks.end) - self.length.spans(blocks.start)
     }
 }
 

@@ -11,8 +11,8 @@
 //! yet there.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::BuildHasherDefault;
+use std::ops::Range;
 
 use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, Slot, Tokens};
 
@@ -20,6 +20,7 @@ use crate::booking::Booking;
 use crate::calibration::Calibration;
 use crate::event::Usage;
 use crate::request::{BookingId, NumberHasher};
+use crate::scale::Block;
 
 /// A worker's cache is taken to hold this much until its size is known: 16k blocks of 16 tokens, a small GPU's worth.
 const UNKNOWN_CAPACITY: Tokens = Tokens(1 << 18);
@@ -42,6 +43,7 @@ pub(crate) struct Shadow {
     capacity: f64,
     /// Tokens in a block, and the belief, that the pool was last sized with.
     sized_for: (f64, f64),
+    mix: Mix,
     /// What the worker's reports make of our guesses.
     calibration: Calibration,
     /// There is memory for no more.
@@ -56,8 +58,29 @@ pub(crate) struct Shadow {
 pub(crate) struct Footprint<'a> {
     pub(crate) root: BlockHash,
     pub(crate) blocks: &'a [BlockHash],
-    /// Tokens in one block.
-    pub(crate) block_tokens: f64,
+    pub(crate) block: Block,
+}
+
+/// How many times as long as the shortest the blocks in a cache are, on average: as those that came in last, about as many as it holds.
+#[derive(Debug, Default)]
+struct Mix {
+    spans: usize,
+    blocks: usize,
+}
+
+impl Mix {
+    fn mean(&self) -> f64 {
+        if self.blocks == 0 { 1.0 } else { self.spans as f64 / self.blocks as f64 }
+    }
+
+    /// These of a prompt's blocks came into a cache of such a size.
+    fn came_in(&mut self, block: Block, places: Range<usize>, capacity: Blocks) {
+        self.blocks += places.len();
+        self.spans += block.spans(places);
+        if self.blocks > capacity.get() {
+            (self.spans, self.blocks) = (self.spans / 2, self.blocks / 2);
+        }
+    }
 }
 
 impl Shadow {
@@ -70,6 +93,7 @@ impl Shadow {
             is_told,
             capacity,
             sized_for: (0.0, 0.0),
+            mix: Mix::default(),
             calibration: Calibration::default(),
             most: Blocks(u32::MAX),
             pool: BlockPool::new(Blocks::ZERO),
@@ -95,21 +119,29 @@ impl Shadow {
 
     /// A request with this prompt was sent to the worker, which will tell when it has read it.
     pub(crate) fn sent(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
-        self.fit(prompt.block_tokens, events);
+        self.fit(prompt.block, events);
         if self.is_roomy_for(prompt) {
             self.holds(id, prompt, events);
         } else {
-            self.pool.touch(prompt.root, prompt.blocks, events);
+            let found = self.pool.touch(prompt.root, prompt.blocks, events);
+            self.mix.came_in(prompt.block, found..prompt.blocks.len(), self.pool.capacity());
         }
     }
 
     /// The worker has read it, and keeps it until the request ends.
     pub(crate) fn holds(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
-        self.fit(prompt.block_tokens, events);
-        if let Entry::Vacant(place) = self.held.entry(id) {
+        self.fit(prompt.block, events);
+        if !self.held.contains_key(&id) {
             // What was evicted of it while it waited is there again.
-            place.insert(self.pool.hold(prompt.root, prompt.blocks, events));
+            let lease = self.take_in(prompt, events);
+            self.held.insert(id, lease);
         }
+    }
+
+    fn take_in(&mut self, prompt: Footprint<'_>, events: &mut KvEvents) -> Lease {
+        let (lease, found) = self.pool.hold(prompt.root, prompt.blocks, events);
+        self.mix.came_in(prompt.block, found..lease.len(), self.pool.capacity());
+        lease
     }
 
     /// Whether so little is held that a prompt which comes in now is evicted only after half of the pool. While it waits to be read that
@@ -138,16 +170,15 @@ impl Shadow {
             self.learn(booking, cached);
             self.calibration.learn(booking.overlap, cached);
         }
-        self.fit(prompt.block_tokens, events);
-        let whole = Tokens((prompt.blocks.len() as f64 * prompt.block_tokens) as u32);
-        let extra = usage.prompt - whole + usage.output;
-        let fillers = (extra.as_f64() / prompt.block_tokens) as usize;
+        self.fit(prompt.block, events);
+        let extra = usage.prompt - prompt.block.tokens(prompt.blocks.len()) + usage.output;
+        let fillers = (extra.as_f64() / self.block_tokens(prompt.block)) as usize;
         let last = prompt.blocks.last().copied().unwrap_or(prompt.root);
         let filler = std::iter::successors(Some(last.next_text(&id.0.to_le_bytes())), |name| {
             Some(name.next_text(&[]))
         });
         let held = self.held.remove(&id);
-        let mut lease = held.unwrap_or_else(|| self.pool.hold(prompt.root, prompt.blocks, events));
+        let mut lease = held.unwrap_or_else(|| self.take_in(prompt, events));
         // Behind a prompt that is not there as a whole nothing would be found.
         if fillers > 0 && lease.len() == prompt.blocks.len() {
             self.pool.lengthen(&mut lease, &filler.take(fillers).collect::<Vec<_>>(), events);
@@ -180,11 +211,11 @@ impl Shadow {
         // next prompt is found too, and was never in the shadow.
         let more = cached.min(booking.remembered) - predicted;
         // Engines compute at least the last token, and their blocks may end elsewhere than ours.
-        let slack = Tokens((2.0 * booking.block_tokens) as u32);
+        let slack = Tokens((2.0 * booking.block.longest(booking.footprint().blocks.len())) as u32);
         let less = predicted - cached - slack;
         if less > Tokens::ZERO && !self.is_told {
             // It has evicted already, so it holds no more than the shadow does, however much room that still has.
-            let held = self.pool.resident().as_f64() * booking.block_tokens;
+            let held = self.pool.resident().as_f64() * self.block_tokens(booking.block);
             self.capacity = self.capacity.min(held);
         }
         let share = (more.as_f64() - less.as_f64()) / self.capacity;
@@ -193,7 +224,13 @@ impl Shadow {
         self.capacity = (self.capacity * (gain * share).exp()).clamp(least, most);
     }
 
-    fn fit(&mut self, block_tokens: f64, events: &mut KvEvents) {
+    /// Tokens in a block of the pool, on average, where prompts come in such ones.
+    fn block_tokens(&self, block: Block) -> f64 {
+        self.mix.mean() * block.shortest()
+    }
+
+    fn fit(&mut self, block: Block, events: &mut KvEvents) {
+        let block_tokens = self.block_tokens(block);
         let drifted = |now: f64, then: f64| (now - then).abs() > DRIFT * then;
         let (block_then, capacity_then) = self.sized_for;
         if !drifted(block_tokens, block_then) && !drifted(self.capacity, capacity_then) {
@@ -212,6 +249,8 @@ impl Shadow {
 
 #[cfg(test)]
 mod tests {
+    use warmroute_kv::BlockLength;
+
     use super::*;
     use crate::request::{Request, WorkerId};
     use crate::scale::Scale;
@@ -220,7 +259,12 @@ mod tests {
     const ROOT: BlockHash = BlockHash(5);
 
     fn prompt(blocks: &[BlockHash]) -> Footprint<'_> {
-        Footprint { root: ROOT, blocks, block_tokens: 16.0 }
+        Footprint { root: ROOT, blocks, block: block(16) }
+    }
+
+    /// Blocks of so many tokens.
+    fn block(tokens: usize) -> Block {
+        Scale::default().block(&Request { block: tokens.into(), ..Request::new(ROOT, &[]) })
     }
 
     /// A request that is read and answered at once.
@@ -317,13 +361,39 @@ mod tests {
         let mut events = Vec::new();
         passes(&mut shadow, prompt(&chain("abcd")), &mut events);
         events.clear();
-        passes(&mut shadow, Footprint { block_tokens: 32.0, ..prompt(&chain("a")) }, &mut events);
+        passes(&mut shadow, Footprint { block: block(32), ..prompt(&chain("a")) }, &mut events);
         let gone: Vec<_> = chain("abcd").into_iter().skip(2).rev().collect();
         assert_eq!(
             events,
             [warmroute_kv::KvEvent::Removed { blocks: gone }],
             "two blocks of 32 tokens are left"
         );
+    }
+
+    #[test]
+    fn blocks_that_widen_fill_a_cache_as_their_bytes_do() {
+        let length = BlockLength::widening(16);
+        let block = Scale::default().block(&Request { block: length, ..Request::new(ROOT, &[]) });
+        let mut shadow = Shadow::new(Some(Tokens(160_000)));
+        let mut chance = crate::Chance::new(7);
+        let mut held: Vec<(Vec<BlockHash>, usize)> = Vec::new();
+        for nth in 0..400_u64 {
+            let text: Vec<u8> = (0..500 + chance.below(7_500)).map(|_| chance.below(256) as u8).collect();
+            let blocks: Vec<_> = warmroute_kv::text_chain(ROOT, &text, length).collect();
+            let prompt = Footprint { root: ROOT, blocks: &blocks, block };
+            if nth % 2 == 0 {
+                shadow.sent(BookingId(nth), prompt, &mut Vec::new());
+            } else {
+                shadow.holds(BookingId(nth), prompt, &mut Vec::new());
+            }
+            shadow.ended(BookingId(nth));
+            held.push((blocks, text.len()));
+        }
+        let tokens = |(blocks, _): &(Vec<BlockHash>, usize)| {
+            length.of(shadow.pool.longest_prefix(blocks.iter().map(|name| (*name, &()))))
+        };
+        let there: usize = held.iter().map(tokens).sum();
+        assert!((144_000..176_000).contains(&there), "{there} of 160,000 tokens");
     }
 
     /// A worker of another size than believed, as a plain cache; prompts come back after others have come between.

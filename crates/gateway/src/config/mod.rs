@@ -168,7 +168,8 @@ settings! {
         /// Seed of the policies' random choices; the same seed and arrivals give the same decisions.
         seed: u64 = 0, restart;
         /// Bytes of prompt text hashed into one block: about four 16-token blocks of the engines. Smaller ones know better where prompts part,
-        /// by a few dozen tokens, and cost time and memory for each.
+        /// by a few dozen tokens, and cost time and memory for each. After sixteen blocks they are twice as long, after sixteen more four
+        /// times: where prompts part is known to within a sixteenth.
         text_chunk_bytes: usize = 256, restart;
         /// Bytes of memory for what the router believes that workers' caches hold, a hard bound; 256 MiB are 700,000 blocks, the caches of a
         /// hundred GPUs. Less of it costs hits, and nothing else.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use warmroute_kv::Tokens;
+use warmroute_kv::{BlockLength, Tokens};
 
 use super::GatewayConfig;
 use super::values::{FilePath, from_text};
@@ -86,6 +86,11 @@ impl GatewayConfig {
     pub fn token_block(&self, model: &str) -> Option<Tokens> {
         let block = self.models.iter().find(|one| one.name == model)?.block_tokens;
         Some(Tokens(block.get()))
+    }
+
+    /// How text is cut into blocks where there are no tokens.
+    pub fn text_block(&self) -> BlockLength {
+        BlockLength::widening(self.text_chunk_bytes)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use warmroute_kv::{BlockHash, Tokens, text_chain, token_chain};
+use warmroute_kv::{BlockHash, BlockLength, Tokens, text_chain, token_chain};
 use warmroute_openai::{ApiError, PromptKeys, RequestView, Splice, model_of, model_of_form};
 use warmroute_routing::{Request, Text, Unit, WorkerId};
 
@@ -98,8 +98,8 @@ pub(super) struct Look<'a> {
     /// In what length and blocks are told.
     unit: Unit,
     length: usize,
-    block: usize,
-    chunk_bytes: usize,
+    block: BlockLength,
+    text_block: BlockLength,
     output: Tokens,
     session: Option<u64>,
     model: Meant<'a>,
@@ -107,10 +107,10 @@ pub(super) struct Look<'a> {
 }
 
 /// In what prompts are measured.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Measure {
-    /// Bytes of text that make one block.
-    pub chunk_bytes: usize,
+    /// Bytes of text that make a block.
+    pub text_block: BlockLength,
     /// What a request is taken to cost that goes by load.
     pub load_bytes: usize,
     /// The prompt's tokens, in token mode.
@@ -124,15 +124,15 @@ pub(super) fn look<'a>(
     headers: &HeaderMap,
     measure: Measure,
 ) -> Look<'a> {
-    let Measure { chunk_bytes, load_bytes, counted } = measure;
+    let Measure { text_block, load_bytes, counted } = measure;
     let Asked::Prompt(view) = asked else {
         return Look {
             root: model.text_root(None),
             blocks: Vec::new(),
             unit: Unit::Bytes,
             length: load_bytes,
-            block: chunk_bytes,
-            chunk_bytes,
+            block: text_block,
+            text_block,
             output: Tokens::ZERO,
             session: None,
             model,
@@ -144,17 +144,17 @@ pub(super) fn look<'a>(
     let (root, blocks, unit, length, block) = match counted {
         None => {
             let (root, prompt) = (model.text_root(Some(&view)), text_of(&view));
-            let blocks = text_chain(root, &prompt, chunk_bytes).collect();
-            (root, blocks, Unit::Bytes, prompt.len(), chunk_bytes)
+            let blocks = text_chain(root, &prompt, text_block).collect();
+            (root, blocks, Unit::Bytes, prompt.len(), text_block)
         }
         Some(Counted { tokens, block }) => {
             let root = model.namespace(view.cache_salt.as_deref()).root();
             let blocks = token_chain(root, &tokens, block.get()).collect();
-            (root, blocks, Unit::Tokens, tokens.len(), block.get())
+            (root, blocks, Unit::Tokens, tokens.len(), block.get().into())
         }
     };
     let view = Some(view);
-    Look { root, blocks, unit, length, block, chunk_bytes, output, session, model, view }
+    Look { root, blocks, unit, length, block, text_block, output, session, model, view }
 }
 
 /// The prompt's text as it stands in the body.
@@ -172,13 +172,13 @@ impl<'a> Look<'a> {
         &self.model.name
     }
 
-    /// The prompt as it may be written down: always in blocks of text, so that all rows of a log are of one measure.
+    /// The prompt as it may be written down: always in blocks of text, all of one length, so that all rows of a log are of one measure.
     pub(super) fn prompt(&self) -> Prompt {
-        let (Unit::Tokens, Some(view)) = (self.unit, &self.view) else {
-            return Prompt { root: self.root, blocks: self.blocks.clone(), bytes: self.length };
+        let Some(view) = &self.view else {
+            return Prompt { root: self.root, blocks: Vec::new(), bytes: self.length };
         };
         let (root, text) = (self.model.text_root(Some(view)), text_of(view));
-        let blocks = text_chain(root, &text, self.chunk_bytes).collect();
+        let blocks = text_chain(root, &text, self.text_block.first()).collect();
         Prompt { root, blocks, bytes: text.len() }
     }
 
@@ -234,7 +234,7 @@ mod tests {
             asked,
             Cow::<str>::Owned(model).into(),
             &HeaderMap::new(),
-            Measure { chunk_bytes, ..Measure::default() },
+            Measure { text_block: chunk_bytes.into(), load_bytes: 0, counted: None },
         ))
     }
 
@@ -259,14 +259,17 @@ mod tests {
         let in_text = look_at(PromptKeys::CHAT, &body, 64).unwrap();
         let asked = Asked::read(Route::Prompt(PromptKeys::CHAT), body.as_bytes()).unwrap();
         let counted = Counted { tokens: (0..37).collect(), block: Tokens(16) };
-        let measure = Measure { chunk_bytes: 64, load_bytes: 0, counted: Some(counted) };
+        let measure = Measure { text_block: 64.into(), load_bytes: 0, counted: Some(counted) };
         let look = look(asked, Cow::Borrowed("m").into(), &HeaderMap::new(), measure);
         let root = Namespace { model: "m", salt: Some("s"), ..Namespace::default() }.root();
         let tokens: Vec<_> = (0..37).collect();
         let names: Vec<_> = token_chain(root, &tokens, 16).collect();
         let text = || look.text();
         let request = look.request(None, &text);
-        assert_eq!((request.root, request.blocks, request.prompt, request.block), (root, &names[..], 37, 16));
+        assert_eq!(
+            (request.root, request.blocks, request.prompt, request.block),
+            (root, &names[..], 37, 16.into())
+        );
         assert_eq!(request.unit, Unit::Tokens);
         assert_eq!(look.prompt(), in_text.prompt());
         assert!(look.count().is_some() && in_text.count().is_none());
@@ -278,7 +281,7 @@ mod tests {
         let look = look_at(PromptKeys::COMPLETION, body, 8).unwrap();
         let text = || look.text();
         let request = look.request(None, &text);
-        assert_eq!((request.prompt, request.block, request.blocks.len()), (18, 8, 2));
+        assert_eq!((request.prompt, request.block, request.blocks.len()), (18, 8.into(), 2));
         assert_eq!((request.output, &*request.text.start()), (Tokens(7), "Once upon a time"));
     }
 
@@ -313,7 +316,7 @@ mod tests {
             asked,
             Cow::Borrowed("f").into(),
             &HeaderMap::new(),
-            Measure { chunk_bytes: 64, load_bytes: body.len(), counted: None },
+            Measure { text_block: 64.into(), load_bytes: body.len(), counted: None },
         );
         let text = || look.text();
         let request = look.request(None, &text);

@@ -264,10 +264,10 @@ fn outgoing(surface: &Surface, mut head: Parts, among: Among, body: Bytes) -> Ou
     }
 }
 
-/// Bytes to a block, and bytes that a request by load is taken to cost: text that a model reads, where that is what the body is.
+/// How text is cut into blocks, and bytes that a request by load is taken to cost: text that a model reads, where that is what the body is.
 fn measure(surface: &Surface, body: &[u8], config: &GatewayConfig) -> Measure {
     let load_bytes = if surface.route == Route::Load { body.len() } else { 0 };
-    Measure { chunk_bytes: config.text_chunk_bytes, load_bytes, counted: None }
+    Measure { text_block: config.text_block(), load_bytes, counted: None }
 }
 
 /// A connection that becomes something else cannot be passed on, and a client that waits for it is better told.

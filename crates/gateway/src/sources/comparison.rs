@@ -28,7 +28,7 @@ impl Worker {
             return None;
         }
         let (most, account) = (request.most_reusable()?, self.kv_account()?);
-        Some(Tokens::of(account.leading(request.blocks) * request.block).min(most))
+        Some(Tokens::of(request.block.of(account.leading(request.blocks))).min(most))
     }
 
     /// Whether it speaks for its cache and cannot be heard: what it says is late then, which shows elsewhere, and not untrue.

@@ -416,7 +416,7 @@ proptest! {
                 held.clear(&mut told[0]);
                 leased.clear(&mut told[1]);
             }
-            let mut one = held.hold(ROOT, &chain, &mut told[0]);
+            let (mut one, _) = held.hold(ROOT, &chain, &mut told[0]);
             let mut other = leased.begin(ROOT, chain.iter().map(|hash| (*hash, &())));
             let missing = chain[other.len()..].to_vec();
             grow_and_seal(leased, &mut other, &missing, &mut told[1]);

@@ -30,12 +30,13 @@ impl BlockPool<()> {
         found
     }
 
-    /// The same for a request that stays: a lease on its prompt, or on as much of its beginning as there is room for.
-    pub fn hold(&mut self, root: BlockHash, chain: &[BlockHash], events: &mut KvEvents) -> Lease {
+    /// The same for a request that stays: a lease on its prompt, or on as much of its beginning as there is room for, and how many
+    /// leading blocks were found.
+    pub fn hold(&mut self, root: BlockHash, chain: &[BlockHash], events: &mut KvEvents) -> (Lease, usize) {
         let mut lease = self.begin(root, chain.iter().map(|hash| (*hash, &())));
         let found = lease.len();
         self.lengthen(&mut lease, &chain[found..], events);
-        lease
+        (lease, found)
     }
 
     /// Takes in `blocks` behind those that a lease from [`hold`](Self::hold) has, as far as there is room.

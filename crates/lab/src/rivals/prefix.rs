@@ -6,9 +6,9 @@ use warmroute_routing::{Request, Unit};
 /// Characters in a token of English text, the estimate these routers use themselves.
 pub(super) const CHARS_PER_TOKEN: f64 = 4.0;
 
-/// Tokens in one block of the request.
+/// Tokens in the first block of the request.
 pub(super) fn block_tokens(request: &Request<'_>) -> f64 {
-    let length = request.block.max(1) as f64;
+    let length = request.block.first() as f64;
     match request.unit {
         Unit::Tokens => length,
         Unit::Bytes => length / CHARS_PER_TOKEN,
@@ -41,8 +41,8 @@ mod tests {
         let blocks = [BlockHash(1), BlockHash(2), BlockHash(3)];
         let request = Request::new(BlockHash(0), &blocks);
         assert_eq!(leading(&request, 25.0), BlockHash(2), "25 tokens begin in the second block of 16");
-        assert_eq!(leading(&Request { block: 512, ..request }, 25.0), BlockHash(1));
-        assert_eq!(leading(&Request { unit: Unit::Bytes, block: 64, ..request }, 25.0), BlockHash(2));
+        assert_eq!(leading(&Request { block: 512.into(), ..request }, 25.0), BlockHash(1));
+        assert_eq!(leading(&Request { unit: Unit::Bytes, block: 64.into(), ..request }, 25.0), BlockHash(2));
         assert_eq!(leading(&request, 1e9), BlockHash(3), "a short prompt is its own prefix");
     }
 

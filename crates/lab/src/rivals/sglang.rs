@@ -96,7 +96,7 @@ impl Sglang {
             return Choice { worker, reason: reason(held, self.history.known(worker, request)) };
         }
         let best = among.least(|candidate| [-(self.history.known(candidate.worker, request) as f64)]).worker;
-        let matched = self.history.known(best, request) * request.block;
+        let matched = request.block.of(self.history.known(best, request));
         if matched as f64 > self.threshold * request.prompt as f64 {
             return Choice { worker: best, reason: Reason::Prefix };
         }

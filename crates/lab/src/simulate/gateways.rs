@@ -60,7 +60,7 @@ impl Gateways {
         let ask = &flight.ask;
         let request = Request {
             prompt: ask.prompt.get(),
-            block: self.block.get(),
+            block: self.block.get().into(),
             text: Text::Known(&ask.content.text),
             session: Some(session),
             ..Request::new(ask.content.root, ask.prompt_blocks(self.block))

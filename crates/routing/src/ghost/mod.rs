@@ -13,10 +13,10 @@ mod marks;
 
 use std::ops::Range;
 
-use warmroute_kv::BlockHash;
+use warmroute_kv::{BlockHash, Ruler};
 
 use self::marks::{GROUP, Mark, Marks};
-use crate::ruler::{Ruler, partition};
+use crate::partition::partition;
 
 /// A position is known to within a sixteenth.
 const RULER: Ruler = Ruler { dense: 16 };

@@ -45,7 +45,7 @@ pub(super) fn beginning(request: &Request<'_>, tokens: usize) -> u64 {
         Unit::Tokens => tokens,
         Unit::Bytes => tokens.saturating_mul(BYTES_PER_TOKEN),
     };
-    let blocks = length.div_ceil(request.block.max(1)).clamp(1, request.blocks.len().max(1));
+    let blocks = request.block.covering(length).clamp(1, request.blocks.len().max(1));
     match request.blocks.get(blocks - 1) {
         Some(name) => name.0,
         None => request.root.next_text(request.text.start().as_bytes()).0,

@@ -1,8 +1,6 @@
 //! The course of a booked request: its work comes to a worker, its prompt is read, it moves or ends. Whatever happens in whatever order,
 //! what was booked for it is released once.
 
-use warmroute_kv::Tokens;
-
 use super::Router;
 use crate::booking::Booking;
 use crate::event::Usage;
@@ -64,8 +62,7 @@ impl Router {
         }
         let Some(mut booking) = self.unbook(id, now) else { return };
         let blocks = self.leading_blocks(to, booking.footprint().blocks);
-        let overlap = Tokens((blocks as f64 * booking.block_tokens).round() as u32);
-        let overlap = overlap.min(booking.prompt);
+        let overlap = booking.block.tokens(blocks).min(booking.prompt);
         booking.overlaps(blocks, overlap);
         booking.predicted = self.expected(to, overlap).min(booking.prompt);
         booking.worker = to;

@@ -49,7 +49,7 @@ impl Router {
             // A block's name says everything about what comes before it.
             let both = blocks.len().min(chain.len());
             let places: &[BlockHash] = &chain[..both];
-            crate::ruler::partition(both, |place| places[place] == blocks[place])
+            crate::partition::partition(both, |place| places[place] == blocks[place])
         };
         let read = self.overtaken.of(at).map(shared);
         unread.map(|booking| shared(booking.footprint().blocks)).chain(read).max().unwrap_or(0)

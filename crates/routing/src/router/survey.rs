@@ -168,7 +168,7 @@ impl Router {
 
     /// How many marks the ghost keeps for a fleet with caches of this size in such blocks.
     pub(super) fn most_marks(&self, block: Block) -> usize {
-        let caches = self.fleet.capacity().as_f64() / block.tokens(1).as_f64().max(1.0);
+        let caches = self.fleet.capacity().as_f64() / block.shortest().max(1.0);
         // `as` saturates, and the bounds are far below.
         let most = ((GHOST_CACHES * caches) as usize).clamp(FEWEST_MARKS, MOST_MARKS);
         self.room.map_or(most, |room| most.min(room.marks))
@@ -189,7 +189,7 @@ impl Router {
             (None, Some(capacity), Some(block)) => {
                 let held = worker.slot.map_or(0, |slot| self.index.held_in(slot).get());
                 // A worker that was given work holds something, even if nothing is heard of it.
-                (block.tokens(held).as_f64().max(worker.given) / capacity.as_f64().max(1.0)).min(1.0)
+                ((held as f64 * block.shortest()).max(worker.given) / capacity.as_f64().max(1.0)).min(1.0)
             }
             // A cache of unknown size is taken for full: a copy there may evict something.
             (None, ..) => 1.0,
@@ -299,8 +299,13 @@ mod tests {
                 let size = [16, 64][chance.below(2)];
                 let (unit, prompt) = ([Unit::Tokens, Unit::Bytes][chance.below(2)], blocks.len() * size);
                 let tells_first_token = chance.below(2) == 0;
-                let request =
-                    Request { unit, prompt, block: size, tells_first_token, ..Request::new(ROOT, &blocks) };
+                let request = Request {
+                    unit,
+                    prompt,
+                    block: size.into(),
+                    tells_first_token,
+                    ..Request::new(ROOT, &blocks)
+                };
                 if chance.below(3) == 0 {
                     latest = router.route(&request, now).map_or(latest, |decision| decision.booking.0);
                 } else {

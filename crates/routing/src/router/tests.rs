@@ -119,7 +119,8 @@ fn a_worker_that_tells_is_believed_and_one_with_a_shadow_is_not_asked() {
 fn bytes_become_tokens_at_the_rate_that_workers_report() {
     let mut router = router(1, Publishes::Nothing);
     let prompt = blocks(1, 100);
-    let request = Request { unit: Unit::Bytes, prompt: 6_400, block: 64, ..Request::new(ROOT, &prompt) };
+    let request =
+        Request { unit: Unit::Bytes, prompt: 6_400, block: 64.into(), ..Request::new(ROOT, &prompt) };
     assert_eq!(
         router.route(&request, Time::ZERO).unwrap().prompt,
         Tokens(1_600),

@@ -262,7 +262,7 @@ async fn events_that_mislead_are_not_believed_until_they_would_have_been_right()
     world.store(31, false).await;
     // Of a prompt of two blocks, of which it holds the first; whole ones are never taken in full.
     let blocks = [name(5), name(5).next_tokens(&[1_999])];
-    let request = Request { prompt: 2, block: 1, ..Request::new(BlockHash(0), &blocks) };
+    let request = Request { prompt: 2, block: 1.into(), ..Request::new(BlockHash(0), &blocks) };
     let rehearsed = world.worker.rehearse(&request);
     assert_eq!(rehearsed, Some(Tokens(1)));
     let right = Answer { predicted: Tokens(0), told: false, rehearsed, reported: reports(1) };
