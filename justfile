@@ -8,6 +8,10 @@ default:
 demo *arguments:
     cargo run --release -- demo {{ arguments }}
 
+# The binary for production, target/guided/warmroute: built twice, the second time for the load that it was seen under. Ten minutes on two cores.
+dist:
+    scripts/dist.sh
+
 # All tests.
 test *arguments:
     cargo test --workspace {{ arguments }}
@@ -64,14 +68,12 @@ bench-rivals *arguments:
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- {{ arguments }}
 
 # `warmroute index` beside the indexer service of dynamo-kv-router, told by engines' sockets.
-bench-sockets *arguments:
-    cargo build --profile dist --bin warmroute
+bench-sockets *arguments: dist
     cargo build --release --manifest-path bench/rivals/Cargo.toml
     cargo run --release --manifest-path bench/rivals/Cargo.toml -- sockets {{ arguments }}
 
 # Warmroute beside HAProxy, nginx, sglang-router, vllm-router and smg, which it installs: `cost` (the default), `routing` or `memory`.
-bench-proxy *arguments:
-    cargo build --profile dist --bin warmroute
+bench-proxy *arguments: dist
     cargo run --release --manifest-path bench/proxy/Cargo.toml -- {{ arguments }}
 
 # Fuzzes one of `body_scan`, `usage_tail`, `kv_events`, `worker_answer` and `gguf_head` until it is stopped (needs cargo-fuzz and a nightly compiler).

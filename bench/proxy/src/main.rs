@@ -36,7 +36,7 @@ struct Arguments {
     /// What to measure
     #[arg(value_enum, default_value = "cost")]
     what: What,
-    /// Warmroute's binary [default: what `cargo build --profile dist` made here]
+    /// Warmroute's binary [default: what `scripts/dist.sh` made here]
     #[arg(long, value_name = "FILE")]
     warmroute: Option<PathBuf>,
     /// The policy of the contender `warmroute`, options and all; other settings come through its environment variables

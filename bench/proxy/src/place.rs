@@ -27,7 +27,7 @@ impl Bench {
         let warmroute = warmroute.unwrap_or_else(built_binary);
         ensure!(
             warmroute.is_file(),
-            "there is no {}; hint: cargo build --profile dist --bin warmroute, or name it with --warmroute",
+            "there is no {}; hint: scripts/dist.sh makes it, or name another with --warmroute",
             warmroute.display()
         );
         let cache = cache_directory()
@@ -38,11 +38,9 @@ impl Bench {
     }
 }
 
-/// What `cargo build --profile dist` leaves in this repository.
+/// What `scripts/dist.sh` leaves in this repository.
 fn built_binary() -> PathBuf {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
-    target.join("dist/warmroute")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guided/warmroute")
 }
 
 fn cache_directory() -> Option<PathBuf> {

@@ -46,7 +46,7 @@ struct Arguments {
     #[arg(long)]
     trace: Option<PathBuf>,
     /// Our program, for `sockets`.
-    #[arg(long, default_value = "target/dist/warmroute")]
+    #[arg(long, default_value = "target/guided/warmroute")]
     warmroute: PathBuf,
     /// Rounds per load; figures are medians.
     #[arg(long, default_value_t = 5)]

@@ -32,7 +32,7 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
                 let blocks = prompt(chance.below(20) as u64, 1 + chance.below(40));
                 let block = [16, 512][chance.below(2)];
                 let request = Request {
-                    block,
+                    block: block.into(),
                     prompt: blocks.len() * block + 3,
                     ..Request::new(BlockHash(0), &blocks)
                 };

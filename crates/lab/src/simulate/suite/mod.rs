@@ -73,9 +73,15 @@ pub static REGIMES: &[Regime] = &[
     Regime { name: "agentic", about: "agents in a closed loop", ..AGENTIC },
     Regime { name: "agentic_20", about: "a fifth more agents", workload: "agentic:load=1.2", ..STEADY },
     Regime {
-        name: "agentic_overload",
-        about: "more agents than the caches can hold",
+        name: "agentic_full",
+        about: "three times the agents: mocker engines are fast enough that caches still hold them",
         workload: "agentic:load=3,sessions=1000",
+        ..STEADY
+    },
+    Regime {
+        name: "agentic_overload",
+        about: "more agents than the caches can hold, with engines of either model",
+        workload: "agentic:load=4,sessions=1000",
         collapses: true,
         ..STEADY
     },
