@@ -8,7 +8,7 @@ default:
 demo *arguments:
     cargo run --release -- demo {{ arguments }}
 
-# The binary for production, target/guided/warmroute: built twice, the second time for the load that it was seen under. Ten minutes on two cores.
+# The binary for production, target/guided/warmroute: built twice, the second time for the load that it was seen under. A quarter of an hour on two cores.
 dist:
     scripts/dist.sh
 

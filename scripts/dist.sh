@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The binary for production, target/guided/warmroute: built, run under load to see which way requests go, and built again for that
-# (profile-guided optimization). It answers as the other builds do, with less CPU; two long builds, ten minutes on two cores.
+# (profile-guided optimization). It answers as the other builds do, with less CPU; two long builds, a quarter of an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,8 +8,10 @@ host=$(rustc --print host-tuple)
 tools=$(rustc --print sysroot)/lib/rustlib/$host/bin
 [[ -x $tools/llvm-profdata ]] || rustup component add llvm-tools
 
-profiles=$(mktemp -d)
-trap 'rm -rf "$profiles"' EXIT
+# Always the same place: cargo builds anew what is built with other flags.
+profiles=$PWD/target/guided/profiles
+rm -rf "$profiles"
+mkdir -p "$profiles"
 
 # With a target named, the flags are not for build scripts and macros, which run while the compiler does.
 build() {
