@@ -376,7 +376,7 @@ mod tests {
         let block = Scale::default().block(&Request { block: length, ..Request::new(ROOT, &[]) });
         let mut shadow = Shadow::new(Some(Tokens(160_000)));
         let mut chance = crate::Chance::new(7);
-        let mut held: Vec<(Vec<BlockHash>, usize)> = Vec::new();
+        let mut prompts: Vec<Vec<BlockHash>> = Vec::new();
         for nth in 0..400_u64 {
             let text: Vec<u8> = (0..500 + chance.below(7_500)).map(|_| chance.below(256) as u8).collect();
             let blocks: Vec<_> = warmroute_kv::text_chain(ROOT, &text, length).collect();
@@ -387,12 +387,12 @@ mod tests {
                 shadow.holds(BookingId(nth), prompt, &mut Vec::new());
             }
             shadow.ended(BookingId(nth));
-            held.push((blocks, text.len()));
+            prompts.push(blocks);
         }
-        let tokens = |(blocks, _): &(Vec<BlockHash>, usize)| {
+        let tokens = |blocks: &Vec<BlockHash>| {
             length.of(shadow.pool.longest_prefix(blocks.iter().map(|name| (*name, &()))))
         };
-        let there: usize = held.iter().map(tokens).sum();
+        let there: usize = prompts.iter().map(tokens).sum();
         assert!((144_000..176_000).contains(&there), "{there} of 160,000 tokens");
     }
 

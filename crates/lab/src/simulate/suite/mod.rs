@@ -76,6 +76,7 @@ pub static REGIMES: &[Regime] = &[
         name: "agentic_full",
         about: "three times the agents: mocker engines are fast enough that caches still hold them",
         workload: "agentic:load=3,sessions=1000",
+        collapses: true,
         ..STEADY
     },
     Regime {
