@@ -9,7 +9,7 @@
 use std::fmt;
 use std::hash::Hasher;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 use crate::length::BlockLength;
 use crate::units::TokenId;
@@ -38,9 +38,10 @@ impl BlockHash {
     #[must_use]
     pub fn next_text(self, text: &[u8]) -> Self {
         if text.len() <= SEEDED_BYTES {
-            return Self(xxh3_64_with_seed(text, self.0));
+            return Self(XxHash3_64::oneshot_with_seed(self.0, text));
         }
-        Self(xxh3_64_with_seed(&xxh3_64(text).to_le_bytes(), self.0))
+        let of_text = XxHash3_64::oneshot(text);
+        Self(XxHash3_64::oneshot_with_seed(self.0, &of_text.to_le_bytes()))
     }
 }
 
