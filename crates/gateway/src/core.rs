@@ -70,6 +70,11 @@ impl Core {
         Ok((decision, booking))
     }
 
+    /// Lets the router write down what its last decision left. To be called when nobody waits for that.
+    pub(crate) fn write_up(&self) {
+        self.router.lock().write_up();
+    }
+
     /// Tells the router what happened.
     pub(crate) fn observe(&self, event: Event) {
         self.observe_both(event, None);
@@ -77,7 +82,7 @@ impl Core {
 
     /// The same for two events with nothing in between.
     pub(crate) fn observe_both(&self, event: Event, then: Option<Event>) {
-        let makes_room = !matches!(event, Event::FirstToken { .. });
+        let makes_room = then.is_some() || !matches!(event, Event::FirstToken { .. });
         let now = self.now();
         let mut router = self.router.lock();
         router.observe(event, now);
@@ -238,10 +243,17 @@ impl Booking {
         self.core.metrics.first_token(after);
     }
 
-    /// The answer is complete.
-    pub(crate) fn finish(mut self, usage: Option<Usage>) {
+    /// The answer is complete; if its first token came with that, so long `after` the request did.
+    pub(crate) fn finish(mut self, usage: Option<Usage>, first_token: Option<Duration>) {
         self.open = false;
-        self.core.observe(Event::Finished { booking: self.id, usage });
+        let (booking, finished) = (self.id, Event::Finished { booking: self.id, usage });
+        match first_token {
+            Some(after) => {
+                self.core.observe_both(Event::FirstToken { booking }, Some(finished));
+                self.core.metrics.first_token(after);
+            }
+            None => self.core.observe(finished),
+        }
     }
 }
 

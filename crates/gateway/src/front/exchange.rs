@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Request};
@@ -33,6 +34,8 @@ pub(super) struct Exchange {
     /// The settings that were in force then.
     pub(super) config: Arc<GatewayConfig>,
     arrived: Instant,
+    /// How long it took, once its answer is complete.
+    took: Option<Duration>,
     code: u16,
     placed: Option<Placed>,
     /// When its time is over, if it has a limit.
@@ -85,6 +88,7 @@ impl Exchange {
             core,
             config,
             arrived,
+            took: None,
             code: CLIENT_GONE,
             placed: None,
             ends,
@@ -200,17 +204,23 @@ impl Exchange {
 
     /// The first byte of a stream has come. A whole answer says nothing of when its first token was there.
     pub(super) fn first_token(&mut self) {
+        let after = self.arrived.elapsed();
         if let Some(entry) = &mut self.entry {
-            entry.first_token = Some(self.arrived.elapsed());
+            entry.first_token = Some(after);
         }
         if let Some(booking) = self.placed.as_ref().and_then(|placed| placed.booking.as_ref()) {
-            booking.first_token(self.arrived.elapsed());
+            booking.first_token(after);
         }
     }
 
-    /// The answer is complete. One that is an error did not use the worker's cache and is booked as aborted.
-    pub(super) fn finished(&mut self, status: u16, usage: Option<Usage>) {
-        self.code = status;
+    /// The answer is complete, `with_token` if its first token has not been told of. One that is an error did not use the worker's cache
+    /// and is booked as aborted.
+    pub(super) fn finished(&mut self, status: u16, usage: Option<Usage>, with_token: bool) {
+        let took = self.arrived.elapsed();
+        (self.code, self.took) = (status, Some(took));
+        if let Some(entry) = self.entry.as_mut().filter(|_| with_token) {
+            entry.first_token = Some(took);
+        }
         self.charge(status, usage);
         let Some(placed) = &mut self.placed else { return };
         let booking = placed.booking.take();
@@ -218,7 +228,7 @@ impl Exchange {
             return;
         }
         if let Some(booking) = booking {
-            booking.finish(usage);
+            booking.finish(usage, with_token.then_some(took));
         }
         if let (Some(usage), Some(count)) = (usage, &self.count) {
             count.compare(&placed.worker, usage.prompt, &self.core.metrics);
@@ -265,7 +275,7 @@ impl Exchange {
     fn write_down(&mut self) {
         let Some(mut entry) = self.entry.take() else { return };
         entry.status = self.code;
-        entry.took = self.arrived.elapsed();
+        entry.took = self.took.unwrap_or_else(|| self.arrived.elapsed());
         if let Some(placed @ Placed { decision, worker, .. }) = &self.placed {
             entry.worker = Some(Arc::clone(&worker.name));
             entry.policy = decision.policy;
@@ -309,12 +319,13 @@ fn reason(decision: &Decision, attempts: usize) -> &'static str {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let took = *self.took.get_or_insert_with(|| self.arrived.elapsed());
         let placed = self.placed.as_ref();
         self.core.metrics.ended(&Ended {
             worker: placed.map(|placed| placed.worker.label()),
             policy: placed.map_or("none", |placed| placed.decision.policy),
             code: self.code,
-            took: self.arrived.elapsed(),
+            took,
         });
         if let Some(pass) = &self.pass {
             self.core.metrics.asked_with(pass.name(), self.code);

@@ -229,7 +229,11 @@ impl Gateway {
             let first = rest.frame().await.transpose().map_err(Failure::Broken)?;
             Ok(Answer { head, first, rest })
         });
-        let silenced = worker.silenced();
+        // It has left, and nobody waits for us.
+        let silenced = async {
+            self.core.write_up();
+            worker.silenced().await;
+        };
         let answered = async {
             tokio::select! {
                 biased;

@@ -4,7 +4,8 @@
 //! grows only with what really came: a lying `content-length` costs the liar's bandwidth, not our memory.
 
 use std::fmt::Display;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -102,10 +103,12 @@ where
     if declared > limits.bytes {
         return Err(ApiError::payload_too_large(limits.bytes));
     }
-    match timeout(limits.time, gather(body, declared, limits.bytes)).await {
-        Ok(read) => read,
-        Err(_) => Err(too_slow(limits.time)),
+    let mut gathered = pin!(gather(body, declared, limits.bytes));
+    // Most bodies are there with their head, and need no clock.
+    if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(gathered.as_mut().poll(cx))).await {
+        return read;
     }
+    timeout(limits.time, gathered).await.unwrap_or_else(|_| Err(too_slow(limits.time)))
 }
 
 async fn gather<B>(mut body: B, declared: usize, limit: usize) -> Result<Bytes, ApiError>

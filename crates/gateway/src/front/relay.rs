@@ -50,6 +50,7 @@ pub(super) fn respond(answer: Answer, mut hearing: Hearing, exchange: Exchange) 
             status,
             stream,
             before_token: stream && head.status.is_success(),
+            with_token: false,
             in_event: false,
             hearing,
             patience: Patience::new(idle, ends),
@@ -79,6 +80,8 @@ pub(crate) struct Relay {
     hearing: Hearing,
     /// It is a stream, and only comments have come so far.
     before_token: bool,
+    /// The first token came with the end.
+    with_token: bool,
     /// The client has the beginning of an event whose end has not come.
     in_event: bool,
     patience: Patience,
@@ -89,7 +92,8 @@ pub(crate) struct Relay {
 /// only when it rings: most pieces never touch it.
 struct Patience {
     span: Duration,
-    ends: Instant,
+    /// When it is over; none until there is something to wait for, which spares most pieces a look at the clock.
+    ends: Option<Instant>,
     /// It is not renewed beyond this.
     last: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -97,31 +101,31 @@ struct Patience {
 
 impl Patience {
     fn new(span: Duration, last: Option<Instant>) -> Self {
-        Self { span, ends: Self::from_now(span, last), last, timer: None }
+        Self { span, ends: None, last, timer: None }
     }
 
     fn renew(&mut self) {
-        self.ends = Self::from_now(self.span, self.last);
-    }
-
-    fn from_now(span: Duration, last: Option<Instant>) -> Instant {
-        let ends = Instant::now() + span;
-        last.map_or(ends, |last| last.min(ends))
+        self.ends = None;
     }
 
     /// Whether it was the last moment that has come.
     fn is_over(&self) -> bool {
-        self.last == Some(self.ends)
+        self.last.is_some() && self.last == self.ends
     }
 
     /// Whether there is time left; if so, the task is woken when there is none.
     fn lasts(&mut self, cx: &mut Context<'_>) -> bool {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.ends)));
+        let from_now = || {
+            let ends = Instant::now() + self.span;
+            self.last.map_or(ends, |last| last.min(ends))
+        };
+        let ends = *self.ends.get_or_insert_with(from_now);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(ends)));
         while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= self.ends {
+            if timer.deadline() >= ends {
                 return false;
             }
-            timer.as_mut().reset(self.ends);
+            timer.as_mut().reset(ends);
         }
         true
     }
@@ -145,7 +149,10 @@ impl Relay {
             // vLLM can send comments to keep a waiting client's connection open.
             if self.before_token && !data.starts_with(b":") {
                 self.before_token = false;
-                self.exchange.first_token();
+                self.with_token = last;
+                if !last {
+                    self.exchange.first_token();
+                }
             }
         }
         match last {
@@ -158,7 +165,7 @@ impl Relay {
     /// The answer is complete.
     fn end(&mut self) {
         self.phase = Phase::Ended;
-        self.exchange.finished(self.status, self.hearing.usage());
+        self.exchange.finished(self.status, self.hearing.usage(), self.with_token);
     }
 
     /// The worker is lost in the middle of its answer: say so where the format has words for it, then cut.

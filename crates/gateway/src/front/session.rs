@@ -4,7 +4,7 @@
 //! counts. What it says is hashed without its place, so that a conversation stays one when its client moves the name from a header
 //! into the body. It is a hint: only the policy `session` looks at it, and what cannot be read is passed over, never refused.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use warmroute_kv::BlockHash;
 use warmroute_openai::RequestView;
 
@@ -29,9 +29,18 @@ static SIGNALS: [Signal; 9] = [
     Signal::Field("user", |view| view.user.as_deref()),
 ];
 
+/// How the names of such headers begin: a letter each.
+const HEADERS_BEGIN: [char; 2] = ['x', 's'];
+
+/// A header that may be such a signal.
+type Named<'a> = (&'a HeaderName, &'a HeaderValue);
+
 /// A hash of whatever names the request's session, if anything does.
 pub(super) fn key(headers: &HeaderMap, view: &RequestView<'_>) -> Option<u64> {
-    let says = |signal: &'static Signal| Some((signal, signal.value(headers, view)?));
+    // Nearly all headers are of other kinds, and are looked at once and not once for each signal.
+    let may_name = |name: &HeaderName| name.as_str().starts_with(HEADERS_BEGIN);
+    let named: Vec<_> = headers.iter().filter(|(name, _)| may_name(name)).collect();
+    let says = |signal: &'static Signal| Some((signal, signal.value(&named, view)?));
     let (signal, session) = SIGNALS.iter().find_map(says)?;
     tracing::trace!(signal = signal.name(), "a request names its session");
     Some(BlockHash(0).next_text(session).0)
@@ -47,10 +56,9 @@ impl Signal {
     }
 
     /// What it says in this request; an empty value says nothing.
-    fn value<'a>(&self, headers: &'a HeaderMap, view: &'a RequestView<'_>) -> Option<&'a [u8]> {
+    fn value<'a>(&self, headers: &[Named<'a>], view: &'a RequestView<'_>) -> Option<&'a [u8]> {
         let says_something = |value: &&[u8]| !value.is_empty();
         match self {
-            // A look at the few names that there are costs less than hashing a long one.
             Self::Header(name) => {
                 let named = headers.iter().filter(|(given, _)| *given == name);
                 named.map(|(_, value)| value.as_bytes()).find(says_something)
@@ -62,8 +70,6 @@ impl Signal {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     /// The key of a request in which this signal says `its_value`, and every later one says "another".

@@ -26,10 +26,8 @@ impl Router {
             worker.book(id, &booking, &self.pace, now);
             worker.recent += booking.uncached().as_f64() * weight;
             worker.last_chosen = self.decisions;
-            match &mut worker.shadow {
-                Some(shadow) if booking.tells => shadow.sent(id, booking.footprint(), &mut self.events),
-                // Where nobody tells when it is read, it is kept from the decision on.
-                Some(shadow) => shadow.holds(id, booking.footprint(), &mut self.events),
+            match &worker.shadow {
+                Some(_) => self.unwritten.sent = Some(id),
                 None if booking.is_worth_promising() => {
                     booking.promised = true;
                     self.unwritten.promise = Some(id);
@@ -39,7 +37,6 @@ impl Router {
             self.fleet.reseated(had_room, at);
         }
         self.bookings.open(id, booking);
-        self.drain_shadow(at);
     }
 
     pub(super) fn first_token(&mut self, id: BookingId, now: Time) {
