@@ -260,3 +260,27 @@ impl http_body::Body for Relay {
         whole
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_a_client_takes_over_a_piece_is_not_the_workers() {
+        let span = Duration::from_secs(1);
+        let mut patience = Patience::new(span, None);
+        let lasts =
+            async |patience: &mut Patience| std::future::poll_fn(|cx| Poll::Ready(patience.lasts(cx))).await;
+        assert!(lasts(&mut patience).await);
+        patience.renew();
+        // Nobody asks for the next piece meanwhile.
+        advance(2 * span).await;
+        assert!(lasts(&mut patience).await);
+        advance(span / 2).await;
+        assert!(lasts(&mut patience).await);
+        advance(span).await;
+        assert!(!lasts(&mut patience).await);
+    }
+}
