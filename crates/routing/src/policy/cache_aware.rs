@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cost = busy x (wait x before  +  (1 + behind x waiting) x missing x (1 + price x full x churn^2))
-//!        +  apart x others x missing  +  kappa x in flight  +  crowding
+//!        +  apart x others x free x missing  +  kappa x in flight  +  crowding
 //!
 //! busy      1 and, where prompts are reused, `returning` times its requests in flight over the mean of all workers
 //! before    seconds until this worker could tell the first token of a prompt that it holds, by its learned pace
@@ -13,6 +13,8 @@
 //! full      share of its cache that is soon in use: what is, and what the fleet reads while requests in flight stay
 //! churn     what it has read lately over the mean of all workers
 //! others    other gateways that decide too, on workers that one of them is the first to fill
+//! free      how little binds the prompt to such a worker: what it has to read over the least that one of this gateway's own
+//!           would have to, at most 1
 //! crowding  where requests in flight need most of its memory: the time until what is short has been given back
 //! ```
 //!
@@ -26,6 +28,8 @@
 //!
 //! Where nothing is reused, `price` is zero, `missing` is the same everywhere, and this is least work. Equal costs go to
 //! the worker with the least recent work, then the fewest requests, then to the one chosen longest ago.
+
+use warmroute_kv::Tokens;
 
 use super::lately::{Filling, Reuse};
 use super::{Candidate, Candidates, Choice, OptionInfo, Options, Policy, Totals};
@@ -50,9 +54,9 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
     },
     OptionInfo {
         name: "apart",
-        default: 5.0,
+        default: 8.0,
         range: (0.0, 100.0),
-        about: "how much dearer reading a token becomes with each other gateway, on workers that another one is the first to fill",
+        about: "how much dearer reading a prompt that nothing binds there becomes with each other gateway, on workers that another one is the first to fill",
     },
     OptionInfo {
         name: "returning",
@@ -130,6 +134,8 @@ struct Fleet {
     part: Part,
     /// How much dearer reading is where another one decides.
     apart: f64,
+    /// One over the tokens that a worker of one's own would have to read at least.
+    free: f64,
     /// How much dearer each request in flight on a worker makes its time.
     company: f64,
     /// What an evicted token is worth, in tokens, where nobody has read anything lately, and for the square of each token that
@@ -171,6 +177,7 @@ impl CacheAware {
             reading: 1.0 + self.behind * waiting,
             part: among.part(),
             apart: self.apart * others(among, in_flight as f64),
+            free: own_missing(among).as_f64().max(1.0).recip(),
             // What is in flight has to come back, and to find what it left: hence the square.
             company: self.returning * reused * reused / (in_flight as f64 / count + 1.0),
             price: if recent > 0.0 { (0.0, price * (count / recent).powi(2)) } else { (price, 0.0) },
@@ -200,7 +207,8 @@ impl CacheAware {
         let reading = fleet.reading * missing * (1.0 + evicting);
         let in_flight = f64::from(candidate.in_flight);
         let others_first = fleet.apart > 0.0 && !fleet.part.is_first_at(candidate.worker);
-        let apart = if others_first { fleet.apart } else { 0.0 };
+        let free = (fleet.free * candidate.uncached.as_f64()).min(1.0);
+        let apart = if others_first { fleet.apart * free } else { 0.0 };
         (1.0 + fleet.company * in_flight) * (self.wait * candidate.wait_s + reading)
             + apart * missing
             + self.kappa * candidate.token_s * in_flight
@@ -216,6 +224,17 @@ fn others(among: Candidates<'_>, in_flight: f64) -> f64 {
     }
     // Requests on workers that take no new ones count as this gateway's too.
     f64::from(of) * (1.0 - among.own() as f64 / in_flight).max(0.0)
+}
+
+/// What has to be read of the prompt at least where this gateway is the first to fill: nothing if that is nowhere, since then all
+/// workers are the same to it.
+fn own_missing(among: Candidates<'_>) -> Tokens {
+    let part = among.part();
+    if part == Part::ALL {
+        return Tokens::ZERO;
+    }
+    let own = among.iter().filter(|candidate| part.is_first_at(candidate.worker));
+    own.map(|candidate| candidate.uncached).min().unwrap_or_default()
 }
 
 /// How far the requests in flight, this one included, go beyond their share of the memory.
@@ -247,7 +266,7 @@ impl Policy for CacheAware {
 
 #[cfg(test)]
 mod tests {
-    use warmroute_kv::Tokens;
+    use std::num::NonZeroU32;
 
     use super::*;
     use crate::policy::{Chosen, Occasion, POLICIES};
@@ -277,7 +296,10 @@ mod tests {
         let (policy, mut chance) = (CacheAware::new(&chosen.options()), Chance::new(3));
         for round in 0..3_000 {
             let list: Vec<_> = (0..2 + round % 150).map(|worker| anybody(worker, &mut chance)).collect();
-            let among = Candidates::new(&list, Occasion { stay_s: 10.0, ..Occasion::default() }).unwrap();
+            // One gateway, or one of up to four.
+            let of = NonZeroU32::MIN.saturating_add(round % 4);
+            let part = Part { which: round % 3, of };
+            let among = Candidates::new(&list, Occasion { stay_s: 10.0, part, ..Occasion::default() }).unwrap();
             let fleet = policy.fleet(among);
             let order =
                 |one: &Candidate| (policy.cost(one, &fleet), one.recent, one.in_flight, one.last_chosen);

@@ -301,3 +301,30 @@ fn a_prompt_goes_to_its_state_on_another_gateways_worker() {
         assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
     }
 }
+
+/// Turns of a conversation come to gateways in turn. What was new in them was dear on another gateway's worker however much that worker
+/// held, so that each turn was read in full where its gateway is the first to fill.
+#[test]
+fn a_turn_that_adds_a_sixth_to_a_conversation_is_not_read_anew_because_it_comes_to_another_gateway() {
+    for which in [0, 1] {
+        let mut router = one_of_two(which);
+        let turn = blocks(1, 40);
+        let event = KvEvent::Stored { parent: ROOT, blocks: turn[..34].to_vec() };
+        router.observe(Event::Kv { worker: WorkerId(2), event }, Time::ZERO);
+        let decision = router.route(&Request::new(ROOT, &turn), Time::ZERO).unwrap();
+        assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
+    }
+}
+
+#[test]
+fn a_gateway_that_is_the_first_nowhere_decides_by_load() {
+    let mut router = router(2, Publishes::Events);
+    let of = std::num::NonZeroU32::new(3).unwrap();
+    router.observe(Event::Shared { part: Part { which: 2, of } }, Time::ZERO);
+    for (worker, in_flight) in [(WorkerId(0), 10), (WorkerId(1), 9)] {
+        let load = Elsewhere { in_flight, ..Elsewhere::default() };
+        router.observe(Event::Elsewhere { worker, load }, Time::ZERO);
+    }
+    let decision = router.route(&Request::new(ROOT, &blocks(1, 20)), Time::ZERO).unwrap();
+    assert_eq!((decision.worker, decision.reason), (WorkerId(1), Reason::LeastLoad));
+}
