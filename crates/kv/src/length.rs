@@ -67,6 +67,11 @@ impl BlockLength {
         self.first
     }
 
+    /// Whether blocks further in are longer.
+    pub const fn widens(self) -> bool {
+        self.widens
+    }
+
     /// How many times as long as the first the block at `place` is.
     pub const fn span(self, place: usize) -> usize {
         if self.widens { WIDENING.spacing(place) } else { 1 }

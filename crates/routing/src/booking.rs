@@ -5,6 +5,7 @@ use std::hash::BuildHasherDefault;
 
 use warmroute_kv::{BlockHash, Tokens};
 
+use crate::event::Prompt;
 use crate::fleet::Work;
 use crate::request::{BookingId, NumberHasher, Request, Unit, WorkerId};
 use crate::scale::{Block, Scale};
@@ -107,6 +108,12 @@ impl Booking {
     /// Whether blocks that came in at its worker complete its prompt.
     pub(crate) fn ends_in(&self, stored: &[BlockHash]) -> bool {
         self.blocks.last().is_none_or(|last| stored.contains(last))
+    }
+
+    /// The prompt as other gateways are told of it.
+    pub(crate) fn as_told(&self) -> Prompt {
+        let unit = if self.bytes.is_some() { Unit::Bytes } else { Unit::Tokens };
+        Prompt { root: self.root, blocks: (&*self.blocks).into(), unit, block: self.block.length() }
     }
 
     /// The prompt as shadows take it in.

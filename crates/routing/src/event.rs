@@ -2,10 +2,11 @@
 
 use std::iter::Sum;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use warmroute_kv::{KvEvent, Tokens};
+use warmroute_kv::{BlockHash, BlockLength, KvEvent, Tokens};
 
-use crate::request::{BookingId, WorkerId};
+use crate::request::{BookingId, Request, Unit, WorkerId};
 
 /// Something that happened to the fleet or to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,41 @@ pub enum Event {
         /// Their part of its work, as far as it is known.
         load: Elsewhere,
     },
+    /// Another gateway has sent a worker a request, for the first time or after it was at another one. Where the worker publishes nothing
+    /// its shadow takes the prompt in, and nothing is booked; where it publishes, its own events will say so.
+    Sent {
+        /// Which request.
+        request: Distant,
+        /// Who was sent it.
+        worker: WorkerId,
+        /// What.
+        prompt: Prompt,
+    },
+    /// The prompt of such a request was read: its worker keeps it until the request ends.
+    Read {
+        /// Which request.
+        request: Distant,
+    },
+    /// Such a request has ended.
+    Ended {
+        /// Which request.
+        request: Distant,
+        /// What the worker reported, if its answer is complete and it did.
+        usage: Option<Usage>,
+    },
+    /// Nothing more is heard of what this gateway has sent until now.
+    Unheard {
+        /// Which gateway.
+        gateway: u64,
+    },
+    /// A worker has this place among all workers, by an order in which every gateway has them, such as that of their names. Its number says
+    /// so until this is told; it stays so when the worker joins anew.
+    Placed {
+        /// Who.
+        worker: WorkerId,
+        /// Where, from zero.
+        place: u32,
+    },
     /// So much of the traffic is this gateway's, from now on; all of it, until this is told.
     Shared {
         /// Its part.
@@ -127,6 +163,36 @@ pub enum Publishes {
     Nothing,
 }
 
+/// A request of another gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Distant {
+    /// Whose, by any number that no two gateways have.
+    pub gateway: u64,
+    /// By that gateway's own name for it.
+    pub booking: BookingId,
+}
+
+/// A prompt as far as caches go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// The name before the first block.
+    pub root: BlockHash,
+    /// The prompt's whole blocks.
+    pub blocks: Arc<[BlockHash]>,
+    /// What `block` counts.
+    pub unit: Unit,
+    /// How long blocks are.
+    pub block: BlockLength,
+}
+
+impl Prompt {
+    /// That of a request.
+    pub fn of(request: &Request<'_>) -> Self {
+        let Request { root, blocks, unit, block, .. } = *request;
+        Self { root, blocks: blocks.into(), unit, block }
+    }
+}
+
 /// Work that other gateways have put on a worker. It adds to this gateway's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
@@ -142,7 +208,7 @@ pub struct Elsewhere {
     pub context: Tokens,
 }
 
-/// One gateway of several that share the same workers and number them alike.
+/// One gateway of several that share the same workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Which, from zero.
@@ -155,10 +221,10 @@ impl Part {
     /// A gateway that has the workers for itself.
     pub const ALL: Self = Self { which: 0, of: NonZeroU32::MIN };
 
-    /// Whether this gateway is the first to fill `worker`. Each worker has one such gateway, so that gateways which decide at the same
-    /// time, and cannot know of each other's decisions, decide for different ones.
-    pub fn is_first_at(self, worker: WorkerId) -> bool {
-        worker.0 % self.of == self.which % self.of
+    /// Whether this gateway is the first to fill the worker at `place`. Each worker has one such gateway, so that gateways which decide at
+    /// the same time, and cannot know of each other's decisions, decide for different ones.
+    pub fn is_first_at(self, place: u32) -> bool {
+        place % self.of == self.which % self.of
     }
 }
 

@@ -31,6 +31,7 @@ mod chance;
 mod event;
 mod fleet;
 mod ghost;
+mod holder;
 mod index;
 mod overtaken;
 mod partition;
@@ -43,7 +44,7 @@ mod shadow;
 mod time;
 
 pub use chance::Chance;
-pub use event::{Elsewhere, Event, Part, Publishes, Usage, WorkerSpec};
+pub use event::{Distant, Elsewhere, Event, Part, Prompt, Publishes, Usage, WorkerSpec};
 pub use fleet::WorkerView;
 pub use index::{Index, Leading};
 pub use request::{BookingId, Decision, Fate, NoWorker, Reason, Request, Standing, Text, Unit, WorkerId};

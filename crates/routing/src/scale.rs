@@ -86,7 +86,12 @@ impl Scale {
 
     /// How to measure in the request's blocks.
     pub(crate) fn block(&self, request: &Request<'_>) -> Block {
-        Block { length: request.block, tokens_per: self.tokens_per(request.unit) }
+        self.block_of(request.block, request.unit)
+    }
+
+    /// How to measure in blocks of this length.
+    pub(crate) fn block_of(&self, length: BlockLength, unit: Unit) -> Block {
+        Block { length, tokens_per: self.tokens_per(unit) }
     }
 }
 
@@ -98,6 +103,11 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// How long they are, in the request's unit.
+    pub(crate) fn length(self) -> BlockLength {
+        self.length
+    }
+
     /// Tokens in so many leading ones.
     pub(crate) fn tokens(self, blocks: usize) -> Tokens {
         rounded(self.length.of(blocks) as f64 * self.tokens_per)

@@ -19,6 +19,7 @@ use warmroute_kv::{BlockHash, BlockPool, Blocks, KvEvents, Lease, Slot, Tokens};
 use crate::booking::Booking;
 use crate::calibration::Calibration;
 use crate::event::Usage;
+use crate::holder::Holder;
 use crate::request::{BookingId, NumberHasher};
 use crate::scale::Block;
 
@@ -50,7 +51,7 @@ pub(crate) struct Shadow {
     most: Blocks,
     pool: BlockPool,
     /// What requests that are being answered keep.
-    held: HashMap<BookingId, Lease, BuildHasherDefault<NumberHasher>>,
+    held: HashMap<Holder, Lease, BuildHasherDefault<NumberHasher>>,
 }
 
 /// A prompt as a shadow takes it in.
@@ -118,18 +119,22 @@ impl Shadow {
     }
 
     /// A request with this prompt was sent to the worker, which will tell when it has read it.
-    pub(crate) fn sent(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
+    pub(crate) fn sent(&mut self, id: Holder, prompt: Footprint<'_>, events: &mut KvEvents) {
         self.fit(prompt.block, events);
         if self.is_roomy_for(prompt) {
             self.holds(id, prompt, events);
         } else {
-            let found = self.pool.touch(prompt.root, prompt.blocks, events);
-            self.mix.came_in(prompt.block, found..prompt.blocks.len(), self.pool.capacity());
+            self.touch(prompt, events);
         }
     }
 
+    fn touch(&mut self, prompt: Footprint<'_>, events: &mut KvEvents) {
+        let found = self.pool.touch(prompt.root, prompt.blocks, events);
+        self.mix.came_in(prompt.block, found..prompt.blocks.len(), self.pool.capacity());
+    }
+
     /// The worker has read it, and keeps it until the request ends.
-    pub(crate) fn holds(&mut self, id: BookingId, prompt: Footprint<'_>, events: &mut KvEvents) {
+    pub(crate) fn holds(&mut self, id: Holder, prompt: Footprint<'_>, events: &mut KvEvents) {
         self.fit(prompt.block, events);
         if !self.held.contains_key(&id) {
             // What was evicted of it while it waited is there again.
@@ -151,7 +156,7 @@ impl Shadow {
     }
 
     /// A request has ended, whichever way: nothing has to be kept for it.
-    pub(crate) fn ended(&mut self, id: BookingId) {
+    pub(crate) fn ended(&mut self, id: Holder) {
         if let Some(lease) = self.held.remove(&id) {
             self.pool.release(lease);
         }
@@ -170,13 +175,23 @@ impl Shadow {
             self.learn(booking, cached);
             self.calibration.learn(booking.overlap, cached);
         }
+        self.fill_up(id.into(), prompt, (usage.prompt, usage.output), events);
+    }
+
+    /// A request was answered, and has ended: its answer stays behind its prompt.
+    pub(crate) fn fill_up(
+        &mut self,
+        id: Holder,
+        prompt: Footprint<'_>,
+        (tokens, answer): (Tokens, Tokens),
+        events: &mut KvEvents,
+    ) {
         self.fit(prompt.block, events);
-        let extra = usage.prompt - prompt.block.tokens(prompt.blocks.len()) + usage.output;
+        let extra = tokens - prompt.block.tokens(prompt.blocks.len()) + answer;
         let fillers = (extra.as_f64() / self.block_tokens(prompt.block)) as usize;
+        let fillers = fillers.min(self.pool.capacity().get());
         let last = prompt.blocks.last().copied().unwrap_or(prompt.root);
-        let filler = std::iter::successors(Some(last.next_text(&id.0.to_le_bytes())), |name| {
-            Some(name.next_text(&[]))
-        });
+        let filler = std::iter::successors(Some(id.filler(last)), |name| Some(name.next_text(&[])));
         let held = self.held.remove(&id);
         let mut lease = held.unwrap_or_else(|| self.take_in(prompt, events));
         // Behind a prompt that is not there as a whole nothing would be found.
@@ -269,8 +284,8 @@ mod tests {
 
     /// A request that is read and answered at once.
     fn passes(shadow: &mut Shadow, prompt: Footprint<'_>, events: &mut KvEvents) {
-        shadow.sent(BookingId(0), prompt, events);
-        shadow.ended(BookingId(0));
+        shadow.sent(BookingId(0).into(), prompt, events);
+        shadow.ended(BookingId(0).into());
     }
 
     fn chain(text: &str) -> Vec<BlockHash> {
@@ -316,15 +331,15 @@ mod tests {
             let mut shadow = Shadow::new(Some(Tokens(4 * 16)));
             let mut events = Vec::new();
             passes(&mut shadow, prompt(&old), &mut events);
-            shadow.holds(BookingId(1), prompt(&old), &mut events);
+            shadow.holds(BookingId(1).into(), prompt(&old), &mut events);
             if ends {
-                shadow.ended(BookingId(1));
+                shadow.ended(BookingId(1).into());
             }
             for blocks in [&newer, &last] {
                 passes(&mut shadow, prompt(blocks), &mut events);
             }
             assert_eq!([&old, &newer, &last].map(|blocks| held(&shadow, blocks)), left, "ended: {ends}");
-            shadow.ended(BookingId(1));
+            shadow.ended(BookingId(1).into());
             assert_eq!(shadow.pool.available(), shadow.pool.capacity(), "nothing is held for ever");
         }
     }
@@ -334,12 +349,12 @@ mod tests {
         for (blocks, held) in [(8, true), (4, true), (3, false)] {
             let mut shadow = Shadow::new(Some(Tokens(blocks * 16)));
             let (mut events, capacity) = (Vec::new(), Blocks(blocks));
-            shadow.sent(BookingId(1), prompt(&chain("ab")), &mut events);
+            shadow.sent(BookingId(1).into(), prompt(&chain("ab")), &mut events);
             let waiting = shadow.pool.available();
             assert_eq!(waiting < capacity, held, "of {blocks} blocks");
-            shadow.holds(BookingId(1), prompt(&chain("ab")), &mut events);
+            shadow.holds(BookingId(1).into(), prompt(&chain("ab")), &mut events);
             assert_eq!(shadow.pool.available(), Blocks(blocks - 2), "it is held once");
-            shadow.ended(BookingId(1));
+            shadow.ended(BookingId(1).into());
             assert_eq!(shadow.pool.available(), capacity);
         }
     }
@@ -350,7 +365,7 @@ mod tests {
         let mut events = Vec::new();
         passes(&mut shadow, prompt(&chain("ab")), &mut events);
         passes(&mut shadow, prompt(&chain("xy")), &mut events);
-        shadow.holds(BookingId(1), prompt(&chain("ab")), &mut events);
+        shadow.holds(BookingId(1).into(), prompt(&chain("ab")), &mut events);
         passes(&mut shadow, prompt(&chain("xy")), &mut events);
         assert_eq!(shadow.pool.longest_prefix(chain("ab").iter().map(|name| (*name, &()))), 2);
     }
@@ -382,11 +397,11 @@ mod tests {
             let blocks: Vec<_> = warmroute_kv::text_chain(ROOT, &text, length).collect();
             let prompt = Footprint { root: ROOT, blocks: &blocks, block };
             if nth % 2 == 0 {
-                shadow.sent(BookingId(nth), prompt, &mut Vec::new());
+                shadow.sent(BookingId(nth).into(), prompt, &mut Vec::new());
             } else {
-                shadow.holds(BookingId(nth), prompt, &mut Vec::new());
+                shadow.holds(BookingId(nth).into(), prompt, &mut Vec::new());
             }
-            shadow.ended(BookingId(nth));
+            shadow.ended(BookingId(nth).into());
             prompts.push(blocks);
         }
         let tokens = |blocks: &Vec<BlockHash>| {

@@ -23,6 +23,7 @@ pub(super) fn worker(id: u32) -> Candidate {
         context: Tokens(0),
         capacity: Some(Tokens(100_000)),
         last_chosen: 0,
+        place: id,
     }
 }
 

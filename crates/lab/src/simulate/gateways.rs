@@ -1,14 +1,14 @@
 //! The gateways of a run: the shipped router, once or several times, each with its own view of the fleet.
 //!
-//! A gateway knows at once what it did itself. What engines tell, and what other gateways have under way, reaches it
-//! after the scenario's lag.
+//! A gateway knows at once what it did itself. What engines tell, what other gateways have under way, and what they have sent to engines
+//! that tell nothing, reaches it after the scenario's lag.
 
 use std::num::NonZeroU32;
 
 use warmroute_kv::{KvEvent, Tokens};
 use warmroute_routing::{
-    Decision, Elsewhere, Event, NoWorker, Part, Publishes, Request, Router, Settings, Text, Time, WorkerId,
-    WorkerSpec,
+    Decision, Distant, Elsewhere, Event, NoWorker, Part, Prompt, Publishes, Request, Router, Settings, Text,
+    Time, Unit, Usage, WorkerId, WorkerSpec,
 };
 
 use super::flight::Flight;
@@ -21,6 +21,17 @@ pub(super) struct Gateways {
     turn: usize,
     spec: WorkerSpec,
     block: Tokens,
+}
+
+/// What the other gateways hear of a request.
+#[derive(Clone, Copy)]
+pub(super) enum Word {
+    /// It was sent to a worker.
+    Sent(WorkerId),
+    /// Its first token came.
+    Read,
+    /// It has ended; what its worker reported, if it was answered.
+    Ended(Option<Usage>),
 }
 
 /// What each gateway has under way on each worker, at one moment.
@@ -121,6 +132,35 @@ impl Gateways {
                 let load = theirs.map(|(_, load)| *load).sum();
                 router.observe(Event::Elsewhere { worker, load }, now);
             }
+        }
+    }
+
+    /// Whether they tell each other which prompts they sent: engines that speak for their caches tell all of them better.
+    pub(super) fn tell_prompts(&self) -> bool {
+        self.routers.len() > 1 && self.spec.publishes == Publishes::Nothing
+    }
+
+    /// All gateways but the one that sent it hear of a request.
+    pub(super) fn hear_of(&mut self, request: Distant, flight: &Flight, word: Word, now: Time) {
+        let event = match word {
+            Word::Sent(worker) => Event::Sent { request, worker, prompt: self.prompt(flight) },
+            Word::Read => Event::Read { request },
+            Word::Ended(usage) => Event::Ended { request, usage },
+        };
+        for (gateway, router) in self.routers.iter_mut().enumerate() {
+            if gateway as u64 != request.gateway {
+                router.observe(event.clone(), now);
+            }
+        }
+    }
+
+    fn prompt(&self, flight: &Flight) -> Prompt {
+        let ask = &flight.ask;
+        Prompt {
+            root: ask.content.root,
+            blocks: ask.prompt_blocks(self.block).into(),
+            unit: Unit::Tokens,
+            block: self.block.get().into(),
         }
     }
 

@@ -134,3 +134,14 @@ fn several_gateways_hear_of_each_other_and_lose_little() {
     assert_eq!(four.success_rate, 1.0);
     assert!(four.ttft_s.mean < 1.5 * one.ttft_s.mean, "{} against {}", four.ttft_s.mean, one.ttft_s.mean);
 }
+
+#[test]
+fn several_gateways_with_shadows_hear_what_the_others_sent_and_lose_few_hits() {
+    let with = |gateways, view| {
+        let view_lag = Duration::from_millis(if gateways > 1 { 250 } else { 0 });
+        run(&Scenario { gateways, view, view_lag, ..scenario(PolicyConfig::default()) })
+    };
+    let (exact, shadow) = (with(4, View::Exact), with(4, View::Shadow));
+    assert_eq!(shadow.success_rate, 1.0);
+    assert!(shadow.hit_rate > exact.hit_rate - 0.02, "{} against {}", shadow.hit_rate, exact.hit_rate);
+}

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use warmroute_kv::timed::{Engine, EngineSpec, Job, RequestId, Signal, StepTime};
 use warmroute_kv::{KvEvent, KvEvents, Tokens};
-use warmroute_routing::{Chance, Event, Time, Usage, WorkerId};
+use warmroute_routing::{Chance, Distant, Event, Time, Usage, WorkerId};
 
 use super::agenda::Agenda;
 use super::checks::{self, Broken};
 use super::flight::{Flight, Place};
-use super::gateways::{Gateways, Snapshot};
+use super::gateways::{Gateways, Snapshot, Word};
 use super::measures::{self, Ledger};
 use super::report::RunReport;
 use super::scenario::{Happening, Scenario};
@@ -48,6 +48,8 @@ enum Planned {
     StepEnd { worker: usize, life: u32 },
     /// The gateways hear what an engine's cache did.
     Hear { worker: usize, life: u32, events: Arc<KvEvents> },
+    /// The other gateways hear what became of a request at an engine in this life.
+    HearOf { worker: WorkerId, life: u32, request: Distant, id: RequestId, word: Word },
     /// The gateways tell each other what they have under way.
     Exchange,
     /// And hear it.
@@ -137,6 +139,12 @@ impl<'a> World<'a> {
             Planned::Hear { worker, life, events } if self.seats[worker].life == life => {
                 self.gateways.hear(WorkerId(worker as u32), &events, self.now);
             }
+            Planned::HearOf { worker, life, request, id, word } => {
+                // Ends are ends, but what was sent to an engine that has died since is not there.
+                if self.seats[worker.0 as usize].life == life || !matches!(word, Word::Sent(_)) {
+                    self.gateways.hear_of(request, &self.flights[id.0], word, self.now);
+                }
+            }
             Planned::Hear { .. } => {}
             Planned::Exchange => {
                 let snapshot = self.gateways.snapshot();
@@ -180,8 +188,21 @@ impl<'a> World<'a> {
 
     fn give(&mut self, worker: WorkerId, job: Job<Ask>) {
         let seat = worker.0 as usize;
+        self.tell_others(job.id, Word::Sent(worker));
         self.seats[seat].engine.enqueue(job);
         self.begin_step(seat);
+    }
+
+    /// The other gateways hear this of a request later.
+    fn tell_others(&mut self, id: RequestId, word: Word) {
+        let flight = &self.flights[id.0];
+        let (Some(worker), Some(booking)) = (flight.worker, flight.booking) else { return };
+        if self.gateways.tell_prompts() {
+            let request = Distant { gateway: flight.gateway as u64, booking };
+            let life = self.seats[worker.0 as usize].life;
+            let heard = Planned::HearOf { worker, life, request, id, word };
+            self.agenda.plan(self.now + self.scenario.view_lag, heard);
+        }
     }
 
     /// Lets an engine begin its next step if it can, and tells what its cache did for it.
@@ -240,6 +261,7 @@ impl<'a> World<'a> {
                     let told = flight.booking.map(|booking| (flight.gateway, Event::FirstToken { booking }));
                     if let Some((gateway, event)) = told {
                         self.gateways.observe(gateway, event, self.now);
+                        self.tell_others(id, Word::Read);
                     }
                 }
                 Signal::Done { id } => self.end(id, true),
@@ -250,6 +272,9 @@ impl<'a> World<'a> {
 
     /// A request is over; the session's next turn follows when all of this one's are.
     fn end(&mut self, id: RequestId, answered: bool) {
+        let ask = &self.flights[id.0].ask;
+        let usage = Usage { prompt: ask.prompt, cached: None, output: ask.output };
+        self.tell_others(id, Word::Ended(answered.then_some(usage)));
         let flight = &mut self.flights[id.0];
         flight.ended = Some(self.now);
         flight.answered = answered;

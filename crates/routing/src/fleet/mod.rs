@@ -40,7 +40,7 @@ impl Fleet {
     pub(crate) fn join(&mut self, id: WorkerId, spec: WorkerSpec) {
         self.changes.regroup();
         let place = self.place(id).unwrap_or_else(|place| {
-            self.workers.insert(place, (id, Worker::new(spec)));
+            self.workers.insert(place, (id, Worker { place: id.0, ..Worker::new(spec) }));
             place
         });
         let worker = &mut self.workers[place].1;
@@ -110,6 +110,13 @@ impl Fleet {
         if let Some(worker) = self.get_mut(id) {
             worker.seats = seats;
             self.changes.regroup();
+        }
+    }
+
+    /// A worker has this place among all, whatever its number is.
+    pub(crate) fn stand(&mut self, id: WorkerId, place: u32) {
+        if let Some(worker) = self.get_mut(id) {
+            worker.place = place;
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) footing: Footing,
     /// What other gateways have under way on it, as last heard.
     pub(crate) elsewhere: Elsewhere,
+    /// Where all gateways have it in their order of workers.
+    pub(crate) place: u32,
     pub(super) slowness: Slowness,
     /// How many times as long as the fleet it takes to read: what `slowness` says, worked out when it learns.
     pub(crate) slower: f64,
@@ -77,6 +79,7 @@ impl Worker {
             backlog: Backlog::default(),
             footing: Footing::default(),
             elsewhere: Elsewhere::default(),
+            place: 0,
             slowness: Slowness::default(),
             slower: Slowness::default().ratio(),
             recent: 0.0,
@@ -158,7 +161,7 @@ impl Worker {
         self.footing.remove(booking);
         self.backlog.remove(id, now);
         if let Some(shadow) = &mut self.shadow {
-            shadow.ended(id);
+            shadow.ended(id.into());
         }
     }
 }

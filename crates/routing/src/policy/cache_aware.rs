@@ -206,7 +206,7 @@ impl CacheAware {
         let evicting = full * (fleet.price.0 + fleet.price.1 * candidate.recent * candidate.recent);
         let reading = fleet.reading * missing * (1.0 + evicting);
         let in_flight = f64::from(candidate.in_flight);
-        let others_first = fleet.apart > 0.0 && !fleet.part.is_first_at(candidate.worker);
+        let others_first = fleet.apart > 0.0 && !fleet.part.is_first_at(candidate.place);
         let free = (fleet.free * candidate.uncached.as_f64()).min(1.0);
         let apart = if others_first { fleet.apart * free } else { 0.0 };
         (1.0 + fleet.company * in_flight) * (self.wait * candidate.wait_s + reading)
@@ -233,7 +233,7 @@ fn own_missing(among: Candidates<'_>) -> Tokens {
     if part == Part::ALL {
         return Tokens::ZERO;
     }
-    let own = among.iter().filter(|candidate| part.is_first_at(candidate.worker));
+    let own = among.iter().filter(|candidate| part.is_first_at(candidate.place));
     own.map(|candidate| candidate.uncached).min().unwrap_or_default()
 }
 

@@ -4,7 +4,8 @@ use warmroute_kv::{BlockHash, KvEvent, Tokens};
 
 use super::{POLICIES, PolicyConfig};
 use crate::{
-    Chance, Decision, Event, NoWorker, Publishes, Request, Router, Settings, Text, Time, WorkerId, WorkerSpec,
+    BookingId, Chance, Decision, Distant, Event, NoWorker, Prompt, Publishes, Request, Router, Settings,
+    Text, Time, WorkerId, WorkerSpec,
 };
 
 /// Every second worker tells what its cache does.
@@ -43,6 +44,9 @@ fn live(router: &mut Router, seed: u64) -> Vec<Decision> {
                 let held = blocks[..chance.below(9)].to_vec();
                 let stored = KvEvent::Stored { parent: BlockHash(0), blocks: held };
                 router.observe(Event::Kv { worker, event: stored }, now);
+                let another = Distant { gateway: 1, booking: BookingId(step % 9) };
+                let (worker, prompt) = (WorkerId((step % 4) as u32), Prompt::of(&request));
+                router.observe(Event::Sent { request: another, worker, prompt }, now);
                 if let Ok(decision) = router.route(&request, now) {
                     open.push(decision.booking);
                     decided.push(decision);

@@ -118,6 +118,8 @@ pub struct Candidate {
     pub capacity: Option<Tokens>,
     /// The number of the decision that chose it last; 0 if none did.
     pub last_chosen: u64,
+    /// Where all gateways have it in their order of workers.
+    pub place: u32,
 }
 
 impl Candidate {
@@ -138,6 +140,7 @@ impl Candidate {
             context: Tokens::ZERO,
             capacity: None,
             last_chosen: 0,
+            place: worker.0,
         }
     }
 }

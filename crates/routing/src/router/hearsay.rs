@@ -79,7 +79,7 @@ impl Router {
         let at = booking.worker;
         let shadow = self.fleet.get_mut(at).and_then(|worker| worker.shadow.as_mut());
         if let Some(shadow) = shadow {
-            shadow.holds(id, booking.footprint(), &mut self.events);
+            shadow.holds(id.into(), booking.footprint(), &mut self.events);
         }
         self.drain_shadow(at);
     }

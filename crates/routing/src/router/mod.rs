@@ -3,6 +3,7 @@
 //! Both drivers make these calls and no others. Nothing here waits, logs or looks at a clock.
 
 mod course;
+mod elsewhere;
 mod explain;
 mod fallbacks;
 mod hearsay;
@@ -15,13 +16,14 @@ mod unwritten;
 
 use warmroute_kv::{BlockHash, Blocks, KvEvents, Tokens};
 
+use self::elsewhere::DistantRequests;
 use self::fallbacks::fallbacks;
 use self::room::Room;
 use self::survey::Survey;
 use self::unwritten::Unwritten;
 use crate::booking::{Booking, Bookings};
 use crate::chance::Chance;
-use crate::event::{Elsewhere, Event, Part};
+use crate::event::{Event, Part};
 use crate::fleet::{Fleet, Pace, State, Worker, WorkerView};
 use crate::ghost::Ghost;
 use crate::index::{Index, Leading};
@@ -60,6 +62,7 @@ pub struct Router {
     ghost: Ghost,
     promises: Promises,
     overtaken: Overtaken,
+    distant: DistantRequests,
     scale: Scale,
     /// How fast the fleet reads.
     pace: Pace,
@@ -86,6 +89,7 @@ impl Router {
             ghost: Ghost::default(),
             promises: Promises::default(),
             overtaken: Overtaken::default(),
+            distant: DistantRequests::default(),
             scale: Scale::default(),
             pace: Pace::default(),
             room: settings.memory_bytes.map(Room::within),
@@ -155,6 +159,11 @@ impl Router {
             Event::Trusted { worker } => self.fleet.suspect(worker, false),
             Event::Seated { worker, seats } => self.fleet.seat(worker, seats),
             Event::Elsewhere { worker, load } => self.elsewhere(worker, load),
+            Event::Sent { request, worker, prompt } => self.sent_elsewhere(request, worker, prompt),
+            Event::Read { request } => self.read_elsewhere(request),
+            Event::Ended { request, usage } => self.ended_elsewhere(request, usage),
+            Event::Unheard { gateway } => self.unheard(gateway),
+            Event::Placed { worker, place } => self.fleet.stand(worker, place),
             Event::Shared { part } => self.part = part,
             Event::Told { worker, publishes } => self.told(worker, publishes),
             Event::Kv { worker, event } => self.tell(worker, &event),
@@ -244,13 +253,6 @@ impl Router {
             (false, true) => NoWorker::Draining,
             (false, false) => NoWorker::Unreachable,
         }
-    }
-
-    fn elsewhere(&mut self, id: WorkerId, load: Elsewhere) {
-        let Some(worker) = self.fleet.get_mut(id) else { return };
-        let had_room = worker.has_room();
-        worker.elsewhere = load;
-        self.fleet.reseated(had_room, id);
     }
 }
 

@@ -162,6 +162,7 @@ impl Router {
             context: worker.footing.context() + elsewhere.context,
             capacity: worker.capacity(),
             last_chosen: worker.last_chosen,
+            place: worker.place,
             ..Candidate::idle(id)
         }
     }
@@ -216,7 +217,9 @@ mod tests {
     use warmroute_kv::{BlockHash, KvEvent};
 
     use super::*;
-    use crate::{BookingId, Chance, Elsewhere, Event, Publishes, Settings, Unit, Usage, WorkerSpec};
+    use crate::{
+        BookingId, Chance, Distant, Elsewhere, Event, Prompt, Publishes, Settings, Unit, Usage, WorkerSpec,
+    };
 
     const ROOT: BlockHash = BlockHash(0);
 
@@ -254,6 +257,7 @@ mod tests {
             0 => Event::Left { worker },
             17 => Event::Suspected { worker },
             18 => Event::Trusted { worker },
+            19 if chance.below(2) == 0 => Event::Placed { worker, place: chance.below(4) as u32 },
             19 => Event::Seated { worker, seats: [None, Some(1), Some(3)][chance.below(3)] },
             16 => Event::Resumed { worker },
             1 => Event::Drained { worker },
@@ -268,6 +272,17 @@ mod tests {
                     worker,
                     load: Elsewhere { in_flight: 2, unread: 1, queued, active, context },
                 }
+            }
+            6 if chance.below(2) == 0 => {
+                let request = Distant { gateway: 1, booking };
+                let usage = Usage { prompt: tokens(chance), cached: None, output: tokens(chance) };
+                let words = [
+                    Event::Sent { request, worker, prompt: Prompt::of(&Request::new(ROOT, blocks)) },
+                    Event::Read { request },
+                    Event::Ended { request, usage: Some(usage) },
+                    Event::Unheard { gateway: 1 },
+                ];
+                words[chance.below(4)].clone()
             }
             6 => Event::Kv { worker, event: KvEvent::Cleared },
             7 => Event::Kv { worker, event: KvEvent::Removed { blocks: vec![blocks[blocks.len() - 1]] } },

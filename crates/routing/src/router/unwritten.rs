@@ -45,8 +45,8 @@ impl Router {
         if let Some(shadow) = shadow {
             // Where nobody tells when it is read, it is kept from the decision on.
             match booking.tells {
-                true => shadow.sent(id, booking.footprint(), &mut self.events),
-                false => shadow.holds(id, booking.footprint(), &mut self.events),
+                true => shadow.sent(id.into(), booking.footprint(), &mut self.events),
+                false => shadow.holds(id.into(), booking.footprint(), &mut self.events),
             }
         }
         self.drain_shadow(at);

@@ -1,5 +1,7 @@
 //! The router before small fleets: one thing at a time.
 
+mod gateways;
+
 use std::time::Duration;
 
 use warmroute_kv::{BlockHash, KvEvent};
@@ -263,68 +265,4 @@ fn what_was_told_and_evicted_before_its_answer_came_is_not_expected() {
         assert_eq!(expected(&mut router), Tokens(64), "once it is");
         hear(&mut router, KvEvent::Stored { parent: prompt[3], blocks: prompt[4..].to_vec() });
     }
-}
-
-/// One of two gateways before the same four workers. Each has told the other of ten requests under way, evenly spread.
-fn one_of_two(which: u32) -> Router {
-    let mut router = router(4, Publishes::Events);
-    let of = std::num::NonZeroU32::new(2).unwrap();
-    router.observe(Event::Shared { part: Part { which, of } }, Time::ZERO);
-    for worker in (0..4).map(WorkerId) {
-        let load = Elsewhere { in_flight: 10, ..Elsewhere::default() };
-        router.observe(Event::Elsewhere { worker, load }, Time::ZERO);
-    }
-    router
-}
-
-#[test]
-fn gateways_that_decide_at_the_same_time_decide_for_different_workers() {
-    let mut gateways = [0, 1].map(one_of_two);
-    let mut chosen: Vec<u32> = (0..4_u64)
-        .map(|number| {
-            let gateway = &mut gateways[number as usize % 2];
-            gateway.route(&Request::new(ROOT, &blocks(number + 1, 20)), Time::ZERO).unwrap().worker.0
-        })
-        .collect();
-    chosen.sort_unstable();
-    assert_eq!(chosen, [0, 1, 2, 3], "though each saw four workers that were alike");
-}
-
-#[test]
-fn a_prompt_goes_to_its_state_on_another_gateways_worker() {
-    for which in [0, 1] {
-        let mut router = one_of_two(which);
-        let prompt = blocks(1, 40);
-        let event = KvEvent::Stored { parent: ROOT, blocks: prompt[..38].to_vec() };
-        router.observe(Event::Kv { worker: WorkerId(2), event }, Time::ZERO);
-        let decision = router.route(&Request::new(ROOT, &prompt), Time::ZERO).unwrap();
-        assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
-    }
-}
-
-/// Turns of a conversation come to gateways in turn. What was new in them was dear on another gateway's worker however much that worker
-/// held, so that each turn was read in full where its gateway is the first to fill.
-#[test]
-fn a_turn_that_adds_a_sixth_to_a_conversation_is_not_read_anew_because_it_comes_to_another_gateway() {
-    for which in [0, 1] {
-        let mut router = one_of_two(which);
-        let turn = blocks(1, 40);
-        let event = KvEvent::Stored { parent: ROOT, blocks: turn[..34].to_vec() };
-        router.observe(Event::Kv { worker: WorkerId(2), event }, Time::ZERO);
-        let decision = router.route(&Request::new(ROOT, &turn), Time::ZERO).unwrap();
-        assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
-    }
-}
-
-#[test]
-fn a_gateway_that_is_the_first_nowhere_decides_by_load() {
-    let mut router = router(2, Publishes::Events);
-    let of = std::num::NonZeroU32::new(3).unwrap();
-    router.observe(Event::Shared { part: Part { which: 2, of } }, Time::ZERO);
-    for (worker, in_flight) in [(WorkerId(0), 10), (WorkerId(1), 9)] {
-        let load = Elsewhere { in_flight, ..Elsewhere::default() };
-        router.observe(Event::Elsewhere { worker, load }, Time::ZERO);
-    }
-    let decision = router.route(&Request::new(ROOT, &blocks(1, 20)), Time::ZERO).unwrap();
-    assert_eq!((decision.worker, decision.reason), (WorkerId(1), Reason::LeastLoad));
 }
