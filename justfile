@@ -76,7 +76,7 @@ bench-sockets *arguments: dist
 bench-proxy *arguments: dist
     cargo run --release --manifest-path bench/proxy/Cargo.toml -- {{ arguments }}
 
-# Fuzzes one of `body_scan`, `usage_tail`, `kv_events`, `worker_answer` and `gguf_head` until it is stopped (needs cargo-fuzz and a nightly compiler).
+# Fuzzes one of `body_scan`, `usage_tail`, `kv_events`, `worker_answer`, `peer_feed` and `gguf_head` until it is stopped (needs cargo-fuzz and a nightly compiler).
 fuzz target="body_scan" *arguments:
     cargo +nightly fuzz run {{ target }} {{ arguments }}
 

@@ -16,7 +16,8 @@ use crate::server::Signals;
 use crate::tasks::Owned;
 use crate::tls::{Shown, Socket};
 
-/// An operator, a script and a scraper or two; the next one waits in the listen queue.
+/// An operator, a script, a scraper or two, and up to [`MOST_PEERS`](crate::config::MOST_PEERS) other gateways; the next one waits in the
+/// listen queue.
 const MOST_CONNECTIONS: usize = 64;
 /// A connection may be idle or in the middle of a head for so long.
 const IDLE: Duration = Duration::from_secs(60);
@@ -47,6 +48,8 @@ pub(crate) async fn serve(door: Door, routes: axum::Router, tasks: TaskTracker, 
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
+            // A peer is told little at a time, and soon.
+            let _ = stream.set_nodelay(true);
             let opened = timeout(IDLE, Socket::open(stream, door.shown.now()));
             let (service, owned, signals) = (service.clone(), Owned(tasks.clone()), signals.clone());
             tasks.spawn(async move {

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use warmroute_kv::KvEvents;
 use warmroute_routing::policy::PolicyConfig;
 use warmroute_routing::{
-    BookingId, Decision, Event, Explanation, NoWorker, Request, Router, Settings, Time, Usage, WorkerId,
-    WorkerView,
+    BookingId, Decision, Event, Explanation, NoWorker, Prompt, Request, Router, Settings, Time, Usage,
+    WorkerId, WorkerView,
 };
 
 use crate::config::GatewayConfig;
+use crate::peers::{Outbox, Word};
 use crate::queue::{Asker, Bounds, Queues, Turned};
 use crate::show::metrics::Metrics;
 use crate::sources::catalogue::Among;
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     waiting: AtomicUsize,
     /// Those that no worker has room for.
     pub(crate) queues: Queues,
+    /// What other gateways are told of decisions.
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) metrics: Metrics,
 }
 
@@ -54,6 +57,7 @@ impl Core {
             ended: Notify::new(),
             waiting: AtomicUsize::new(0),
             queues: Queues::default(),
+            outbox: Arc::default(),
             metrics: Metrics::new(),
         }
     }
@@ -66,7 +70,10 @@ impl Core {
     ) -> Result<(Decision, Booking), NoWorker> {
         let decision = self.router.lock().route(request, self.now())?;
         self.metrics.decided(&decision, since.elapsed());
-        let booking = Booking { core: Arc::clone(self), id: decision.booking, open: true };
+        // A worker that tells what it holds tells the others as well.
+        let told = decision.told.is_none()
+            && self.outbox.sent(decision.booking, decision.worker, || Some(Prompt::of(request)));
+        let booking = Booking { core: Arc::clone(self), id: decision.booking, open: true, told };
         Ok((decision, booking))
     }
 
@@ -113,6 +120,24 @@ impl Core {
             // Requests that wait for the lock come before the next piece.
             MutexGuard::unlock_fair(router);
         }
+    }
+
+    /// Other gateways have told this; the lock is taken again and again where it is much.
+    pub(crate) fn hear(&self, events: impl IntoIterator<Item = Event>) {
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let (now, mut blocks) = (self.now(), 0);
+            let mut router = self.router.lock();
+            while blocks < MOST_TOLD_BLOCKS
+                && let Some(event) = events.next()
+            {
+                blocks += as_blocks(&event);
+                router.observe(event, now);
+            }
+            MutexGuard::unlock_fair(router);
+        }
+        // What they have less of is room.
+        self.queues.call();
     }
 
     /// Decides in turn, when there is room: `decide` is asked until it finds some.
@@ -207,6 +232,14 @@ impl Core {
     }
 }
 
+/// How many blocks of a prompt take as long as this to be taken in.
+fn as_blocks(event: &Event) -> usize {
+    match event {
+        Event::Sent { prompt, .. } => 1 + prompt.blocks.len(),
+        _ => 1,
+    }
+}
+
 /// Somebody waits for the end of requests; dropping it ends the waiting.
 struct Waiting<'a>(&'a AtomicUsize);
 
@@ -228,18 +261,24 @@ pub(crate) struct Booking {
     core: Arc<Core>,
     id: BookingId,
     open: bool,
+    /// Whether other gateways are told of it.
+    told: bool,
 }
 
 impl Booking {
     /// The request is tried on another worker.
     pub(crate) fn moved(&self, to: WorkerId, cause: &'static str) {
         self.core.observe(Event::Moved { booking: self.id, to });
+        if self.told {
+            self.core.outbox.sent(self.id, to, || self.core.router.lock().prompt(self.id));
+        }
         self.core.metrics.retried(cause);
     }
 
     /// The first token of a stream came, `after` the request did.
     pub(crate) fn first_token(&self, after: Duration) {
         self.core.observe(Event::FirstToken { booking: self.id });
+        self.became(Word::Read);
         self.core.metrics.first_token(after);
     }
 
@@ -254,6 +293,13 @@ impl Booking {
             }
             None => self.core.observe(finished),
         }
+        self.became(Word::Ended(usage));
+    }
+
+    fn became(&self, word: Word) {
+        if self.told {
+            self.core.outbox.became(self.id, word);
+        }
     }
 }
 
@@ -261,6 +307,7 @@ impl Drop for Booking {
     fn drop(&mut self) {
         if self.open {
             self.core.observe(Event::Aborted { booking: self.id });
+            self.became(Word::Ended(None));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The gateway: an OpenAI-compatible HTTP front, the router in the middle, workers behind.
 //!
-//! `front` is who asks (HTTP), `sources` is who tells (discovery, health and descriptions of workers), `admin` is who operates, `show` and
+//! `front` is who asks (HTTP), `sources` is who tells (discovery, health and descriptions of workers), `peers` are the other gateways, `admin` is who operates, `show` and
 //! `journal` are what is shown and written down; `core` is the one place where the router's lock, the clock and the metrics meet. Every task belongs to a tracker that [`RunningGateway`]
 //! waits for, and every request lives in a future or body that dies with its client.
 //!
@@ -31,6 +31,7 @@ mod keys;
 mod lanes;
 mod linger;
 mod listener;
+mod peers;
 mod queue;
 mod quiet;
 mod reload;
@@ -67,6 +68,9 @@ pub use crate::keys::{BadKeys, Keys};
 use crate::lanes::Lanes;
 use crate::listener::Listener;
 pub use crate::listener::Sockets;
+#[cfg(fuzzing)]
+pub use crate::peers::fuzzed as peers_fuzzed;
+use crate::peers::{Parts, Peers};
 use crate::reload::Reloader;
 pub use crate::reload::{Origins, Reloaded};
 pub use crate::running::RunningGateway;
@@ -152,7 +156,7 @@ pub async fn start_on(
     };
     let (tasks, signals) = (Tasks::default(), Signals::default());
     let tokenizers = read_tokenizers(&config).await?;
-    let (gateway, told) = gateway(&config, tokenizers)?;
+    let (gateway, told) = gateway(&config, tokenizers, (&tasks, &signals))?;
     if let (Some(told), Some(collector)) = (told, config.otlp_endpoint.0.clone()) {
         let exporter = Exporter { told, collector, upstream: gateway.upstream.beside(&config) };
         tasks.checkers.spawn(exporter.run(signals.abort.clone()));
@@ -161,6 +165,7 @@ pub async fn start_on(
     members.tell(&Origin::Settings, config.workers.clone());
     members.fleet().told();
     discovery::start(&config, &members, &tasks.checkers, &signals.abort);
+    gateway.peers.follow(&config.peers);
 
     let reloader = Arc::new(Reloader::new(&gateway, &members, origins, config.clone()));
     if config.reload_on_change {
@@ -201,14 +206,25 @@ async fn read_tokenizers(config: &GatewayConfig) -> Result<Tokenizers, GatewayEr
 fn gateway(
     config: &GatewayConfig,
     tokenizers: Tokenizers,
+    (tasks, signals): (&Tasks, &Signals),
 ) -> Result<(Arc<Gateway>, Option<Receiver<Told>>), GatewayError> {
     let core = Arc::new(Core::new(config));
     let (spans, told) = Spans::new(config);
+    // The settings themselves are a source too.
+    let fleet = Arc::new(Fleet::new(1 + config.discover.0.len()));
+    let upstream = Upstream::new(config).map_err(ConfigError::from)?;
+    let live = Arc::new(Live::new(config.clone()));
+    let parts = Parts {
+        core: Arc::clone(&core),
+        fleet: Arc::clone(&fleet),
+        upstream: upstream.beside(config),
+        config: Arc::clone(&live),
+    };
     let gateway = Gateway {
-        // The settings themselves are a source too.
-        fleet: Arc::new(Fleet::new(1 + config.discover.0.len())),
-        upstream: Upstream::new(config).map_err(ConfigError::from)?,
-        config: Arc::new(Live::new(config.clone())),
+        peers: Arc::new(Peers::new(parts, tasks.checkers.clone(), signals.abort.clone())),
+        fleet,
+        upstream,
+        config: live,
         keys: Arc::new(Gate::new(&config.all_keys()?)),
         journal: Arc::new(Journal::open(config, &core)?),
         budget: Arc::new(Budget::new(Instant::now())),

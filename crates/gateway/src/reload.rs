@@ -108,6 +108,7 @@ impl Reloader {
         self.gateway.shown.replace(to_clients);
         self.gateway.shown_to_operators.replace(to_operators);
         self.members.tell(&Origin::Settings, told.workers.clone());
+        self.gateway.peers.follow(&told.peers);
         self.gateway.journal.reopen();
         let later = running.changes(&told).filter(|setting| setting.is(Mark::restart)).collect();
         let mut reloaded = Reloaded { changed: names(now), after_restart: names(later) };

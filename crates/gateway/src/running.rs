@@ -91,6 +91,11 @@ impl RunningGateway {
         self.gateway.fleet.wait_for(|standing| standing.workers <= count).await;
     }
 
+    /// Waits until so many other gateways are heard.
+    pub async fn peers(&self, count: usize) {
+        self.gateway.peers.wait_for(count).await;
+    }
+
     /// Waits until at least `count` workers pass their health checks.
     pub async fn workers_up(&self, count: usize) {
         self.gateway.fleet.wait_for(|standing| standing.up >= count).await;

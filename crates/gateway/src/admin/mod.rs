@@ -10,6 +10,7 @@ mod decisions;
 mod explain;
 mod fleet;
 mod guard;
+mod peers;
 mod sent;
 mod settings;
 #[cfg(test)]
@@ -64,6 +65,8 @@ const ROUTES: &[Route] = &[
     Route { path: "/reload", methods: &["POST"], handlers: || post(settings::reload) },
     Route { path: "/explain", methods: &["POST"], handlers: || post(explain::explain) },
     Route { path: "/decisions", methods: &["GET"], handlers: || get(decisions::latest) },
+    Route { path: "/peers", methods: &["GET"], handlers: || get(peers::list) },
+    Route { path: "/peers/feed", methods: &["GET"], handlers: || get(peers::feed) },
     Route { path: "/metrics", methods: &["GET"], handlers: || get(metrics) },
     Route { path: "/openapi.json", methods: &["GET"], handlers: || get(document) },
 ];

@@ -83,6 +83,11 @@ pub enum ConfigError {
         /// The address.
         address: std::net::SocketAddr,
     },
+    /// Other gateways are to be heard by one that they cannot hear.
+    #[error(
+        "peers are listed, and they could not hear this gateway; hint: set admin_listen, where they are told"
+    )]
+    UnheardPeers,
     /// The files for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] crate::tls::BadTls),

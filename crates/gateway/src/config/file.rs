@@ -114,6 +114,9 @@ mod tests {
                 "does not start with http://, https:// or h2c://; hint: write it like",
             ),
             ("discover = \"consul://x\"", 1, "is no source of workers"),
+            ("peers = \"gateway-1\"", 1, "`gateway-1` is no gateway: write its admin API's address as"),
+            ("peesr = \"off\"", 1, "did you mean `peers`?"),
+            ("peers_key = \"sk-1\"", 1, "write it as env:NAME"),
             (
                 "[[workers]]\nurl = \"http://a:1\"\napi_key = \"env:WARMROUTE_NO_SUCH\"",
                 3,

@@ -13,6 +13,7 @@ mod file;
 mod kv_source;
 mod live;
 mod model;
+mod peers;
 #[cfg(test)]
 mod reference;
 mod values;
@@ -34,6 +35,8 @@ pub use self::error::{BadFile, ConfigError};
 pub use self::kv_source::{BadEndpoint, KvEndpoint, KvSource};
 pub(crate) use self::live::Live;
 pub use self::model::{BadTokenizer, ModelConfig, TokenizerSource};
+pub(crate) use self::peers::MOST_PEERS;
+pub use self::peers::{BadPeers, KeyInEnvironment, PeerConfig, Peers};
 pub use self::values::{BadSecret, FilePath, Millis, NoPath, Optional, Secret, Sink};
 use self::values::{from_number, from_text};
 pub(crate) use self::worker::Link;
@@ -216,6 +219,16 @@ settings! {
         /// Milliseconds an idle connection to a worker is kept; below vLLM's keep-alive of 5 s, so that the worker never closes one as we use it.
         pool_idle_timeout_ms: Millis = Millis(4_000), restart;
     }
+    "Other gateways" {
+        /// Admin APIs of the other gateways before the same workers: http://HOST:PORT, https://HOST:PORT or dns://HOST:PORT (every address of
+        /// a name), separated by commas, or off. This gateway's own may be among them. They tell each other what they have under way and what
+        /// they sent to workers without KV events; needs `admin_listen`. See docs/operations.md.
+        #[serde(deserialize_with = "from_text")]
+        peers: Peers = Peers::default();
+        /// Key that is shown to the other gateways' admin APIs, as env:NAME, or off; it needs `admin` in their keys_file.
+        #[serde(deserialize_with = "from_text")]
+        peers_key: Optional<KeyInEnvironment> = Optional::OFF;
+    }
     "Health checks" {
         /// Milliseconds between health probes of a worker; hard failures are seen on the requests themselves, at once.
         probe_interval_ms: Millis = Millis(1_000);
@@ -324,6 +337,9 @@ impl GatewayConfig {
                 return Err(ConfigError::DuplicateModel { name: name.clone() });
             }
         }
+        if !self.peers.0.is_empty() && self.admin_listen.0.is_none() {
+            return Err(ConfigError::UnheardPeers);
+        }
         let bounds = [
             ("text_chunk_bytes", self.text_chunk_bytes),
             ("router_bytes", self.router_bytes),
@@ -429,6 +445,17 @@ mod tests {
         assert_eq!((merged.listen, merged.max_attempts, merged.workers.len()), (running.listen, 7, 1));
         let changed: Vec<_> = running.changes(&told).map(|setting| setting.name).collect();
         assert_eq!(changed, ["listen", "max_attempts"]);
+    }
+
+    #[test]
+    fn gateways_that_hear_others_can_be_heard_themselves() {
+        let mut config =
+            GatewayConfig::from_toml("peers = \"http://a:1,http://b:1\"\n[[workers]]\nurl = \"http://w:1\"")
+                .unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("hint: ") && error.contains("admin_listen"), "{error}");
+        config.set("admin_listen", "127.0.0.1:9000").unwrap();
+        config.check().unwrap();
     }
 
     #[test]

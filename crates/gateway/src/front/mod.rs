@@ -62,6 +62,7 @@ use crate::config::{GatewayConfig, Live};
 use crate::core::Core;
 use crate::journal::Journal;
 use crate::keys::Gate;
+use crate::peers::Peers;
 use crate::quiet::Inflow;
 use crate::sources::catalogue::Among;
 use crate::sources::{Fleet, State};
@@ -85,6 +86,7 @@ pub(crate) struct Gateway {
     /// What those who use the admin API are shown.
     pub shown_to_operators: Arc<Shown>,
     pub tokenizers: Arc<Tokenizers>,
+    pub peers: Arc<Peers>,
     pub spans: Arc<Spans>,
     /// Cancelled when a drain begins.
     pub draining: CancellationToken,

@@ -141,7 +141,8 @@ async fn every_path_of_the_document_is_served_and_none_of_them_to_clients() {
             if path == "/workers/0" && method == "DELETE" {
                 continue; // it would take effect
             }
-            let status = ask(admin, method, &path, json!({})).await.status.as_u16();
+            // What other gateways read has no end.
+            let status = send(admin, request(method, &path, "{}")).await.status.as_u16();
             let documented = methods.get(method.to_lowercase()).is_some();
             assert_eq!(status != 405, documented, "{method} {path}: {status}");
         }

@@ -19,6 +19,7 @@ mod logs;
 mod members;
 mod models;
 mod passthrough;
+mod peers;
 mod policies;
 mod queue;
 mod reload;

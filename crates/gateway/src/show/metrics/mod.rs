@@ -162,6 +162,14 @@ metrics! {
     /// Prompts that have another number of tokens by the gateway's count than by their worker's: the names of its blocks are not ours,
     /// and nothing is predicted right (docs/tokens.md)
     tokenizer_mismatches: Family<WorkerLabel, Counter> = Family::default();
+    /// Other gateways that are heard (docs/operations.md)
+    peers_alive: Gauge = Gauge::default();
+    /// Lines that other gateways told, signs of life included
+    peer_frames_heard: Counter = Counter::default();
+    /// Prompts sent by other gateways that were taken in, for workers without KV events
+    peer_prompts_heard: Counter = Counter::default();
+    /// Words of other gateways on their requests that were told no more when this one came to read them: it is slow, or they are fast
+    peer_words_lost: Counter = Counter::default();
     /// Requests moved to another worker before their first byte, by cause
     retries: Family<CauseLabel, Counter> = Family::default();
     /// Clients that left before their answer was complete
@@ -227,6 +235,18 @@ impl Metrics {
     /// A worker counted the tokens of a prompt otherwise than the gateway.
     pub(crate) fn tokens_differ(&self, worker: &Arc<str>) {
         self.tokenizer_mismatches.get_or_create(&WorkerLabel { worker: Arc::clone(worker) }).inc();
+    }
+
+    /// So many other gateways are heard.
+    pub(crate) fn peers(&self, count: usize) {
+        self.peers_alive.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Another gateway told of so many prompts, after so many words that were lost.
+    pub(crate) fn peer_told(&self, prompts: usize, lost: u64) {
+        self.peer_frames_heard.inc();
+        self.peer_prompts_heard.inc_by(prompts as u64);
+        self.peer_words_lost.inc_by(lost);
     }
 
     /// A request was moved to another worker.
@@ -373,7 +393,7 @@ mod tests {
         let text = metrics.encode();
 
         let helps = text.lines().filter(|line| line.starts_with("# HELP warmroute_")).count();
-        assert_eq!(helps, 37, "{text}");
+        assert_eq!(helps, 41, "{text}");
         for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()), "{name}");
         }

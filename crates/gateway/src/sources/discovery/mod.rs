@@ -7,6 +7,7 @@
 mod dns;
 mod file;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,11 @@ pub(crate) fn start(
             }
         }
     }
+}
+
+/// Every address that a name has, at this port.
+pub(crate) fn addresses(host: String, port: u16, server: Option<SocketAddr>) -> impl Source {
+    dns::Names::new(dns::Question::Addresses { host, port }, server)
 }
 
 struct Follower {
