@@ -67,10 +67,11 @@ async fn stream(
     number: usize,
     begun: mpsc::UnboundedSender<String>,
 ) -> Ending {
-    // Prompts long enough that reading 200 of them takes a while, each with a beginning of its own.
+    // Prompts long enough that reading 200 of them takes a while, each with a beginning of its own, and answers that are under way when the
+    // test hears that they have begun, though it may be late.
     let prompt = format!("{number} ") + &"And the king said unto the people of the city. ".repeat(20);
     let body = serde_json::json!({
-        "model": "warmroute-tiny", "prompt": prompt, "max_tokens": 40, "ignore_eos": true, "temperature": 0, "stream": true,
+        "model": "warmroute-tiny", "prompt": prompt, "max_tokens": 80, "ignore_eos": true, "temperature": 0, "stream": true,
     });
     let request = http::Request::post(format!("http://{gateway}/v1/completions"))
         .header("content-type", "application/json")
