@@ -48,15 +48,19 @@ impl FromStr for SourceConfig {
             return path.parse().map(Self::File).map_err(|_| bad());
         }
         if let Some(service) = text.strip_prefix("dns://") {
-            let (host, port) = service.rsplit_once(':').ok_or_else(bad)?;
-            let port = port.parse().map_err(|_| bad())?;
-            return if host.is_empty() { Err(bad()) } else { Ok(Self::Dns { host: host.to_owned(), port }) };
+            return host_and_port(service).map(|(host, port)| Self::Dns { host, port }).ok_or_else(bad);
         }
         match text.strip_prefix("srv://") {
             Some(name) if !name.is_empty() => Ok(Self::Srv { name: name.to_owned() }),
             _ => Err(bad()),
         }
     }
+}
+
+/// What stands behind `dns://`.
+pub(super) fn host_and_port(service: &str) -> Option<(String, u16)> {
+    let (host, port) = service.rsplit_once(':').filter(|(host, _)| !host.is_empty())?;
+    Some((host.to_owned(), port.parse().ok()?))
 }
 
 /// All sources: none, or some separated by commas.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::discover::host_and_port;
 use super::values::Secret;
 use super::worker::WorkerUrl;
 
@@ -53,8 +54,7 @@ impl FromStr for PeerConfig {
         let Some(service) = text.strip_prefix("dns://") else {
             return text.parse().map(Self::At).map_err(|_| bad());
         };
-        let (host, port) = service.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or_else(bad)?;
-        Ok(Self::Dns { host: host.to_owned(), port: port.parse().map_err(|_| bad())? })
+        host_and_port(service).map(|(host, port)| Self::Dns { host, port }).ok_or_else(bad)
     }
 }
 

@@ -28,16 +28,28 @@ fn gateways_that_decide_at_the_same_time_decide_for_different_workers() {
     assert_eq!(chosen, [0, 1, 2, 3], "though each saw four workers that were alike");
 }
 
-#[test]
-fn a_prompt_goes_to_its_state_on_another_gateways_worker() {
+/// A prompt of 40 blocks of which a worker holds so many goes there, whichever gateway it comes to.
+fn goes_to_its_state(held: usize) {
     for which in [0, 1] {
         let mut router = one_of_two(which);
         let prompt = blocks(1, 40);
-        let event = KvEvent::Stored { parent: ROOT, blocks: prompt[..38].to_vec() };
+        let event = KvEvent::Stored { parent: ROOT, blocks: prompt[..held].to_vec() };
         router.observe(Event::Kv { worker: WorkerId(2), event }, Time::ZERO);
         let decision = router.route(&Request::new(ROOT, &prompt), Time::ZERO).unwrap();
         assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
     }
+}
+
+#[test]
+fn a_prompt_goes_to_its_state_on_another_gateways_worker() {
+    goes_to_its_state(38);
+}
+
+/// Turns of a conversation come to gateways in turn. What was new in them was dear on another gateway's worker however much that worker
+/// held, so that each turn was read in full where its gateway is the first to fill.
+#[test]
+fn a_turn_that_adds_a_sixth_to_a_conversation_is_not_read_anew_because_it_comes_to_another_gateway() {
+    goes_to_its_state(34);
 }
 
 #[test]
@@ -183,20 +195,6 @@ fn so_many_requests_of_others_are_followed_and_no_more() {
     assert_eq!(router.distant.len(), 1 << 13);
     router.observe(Event::Unheard { gateway: 7 }, Time::ZERO);
     assert_eq!(held(&router, &blocks(19_999, 1)), 1, "it was taken in all the same");
-}
-
-/// Turns of a conversation come to gateways in turn. What was new in them was dear on another gateway's worker however much that worker
-/// held, so that each turn was read in full where its gateway is the first to fill.
-#[test]
-fn a_turn_that_adds_a_sixth_to_a_conversation_is_not_read_anew_because_it_comes_to_another_gateway() {
-    for which in [0, 1] {
-        let mut router = one_of_two(which);
-        let turn = blocks(1, 40);
-        let event = KvEvent::Stored { parent: ROOT, blocks: turn[..34].to_vec() };
-        router.observe(Event::Kv { worker: WorkerId(2), event }, Time::ZERO);
-        let decision = router.route(&Request::new(ROOT, &turn), Time::ZERO).unwrap();
-        assert_eq!((decision.worker, decision.reason), (WorkerId(2), Reason::Prefix), "gateway {which}");
-    }
 }
 
 #[test]
