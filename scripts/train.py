@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Puts a gateway under the load that the compiler is to build it for, for scripts/dist.sh.
 
-    scripts/train.py BINARY PROFILES
+    scripts/train.py BINARY PROFILES [--workers BINARY]
 
-BINARY was built with `-Cprofile-generate` and writes what it counted into the directory PROFILES when it ends. The load is what a gateway
+BINARY was built with `-Cprofile-generate`, or counts by BOLT's means, and writes what it counted into the directory PROFILES when it ends. The load is what a gateway
 sees: chats that grow by a turn, whole and streamed answers, prompts from a few hundred bytes to 60 kB, scrapes between them. Stand-in
 workers answer, with room for all of it and with room for a part. Only the gateway counts: beside what a model computes, the way of a request
 would not look worth the trouble.
@@ -77,12 +77,13 @@ def serving(binary, logs, *arguments, profiles=os.devnull):
         process.wait(timeout=60)
 
 
-def run_fleet(binary, profiles, logs, seed, *options):
+def run_fleet(asked, logs, seed, *options):
     with contextlib.ExitStack() as stack:
-        stand_in = ["worker", "--engine", "emulated", "--speed", "0", *options]
-        workers = [stack.enter_context(serving(binary, logs, *stand_in)) for _ in range(WORKERS)]
+        stand_in = [asked.workers or asked.binary, logs, "worker", "--engine", "emulated", "--speed", "0", *options]
+        workers = [stack.enter_context(serving(*stand_in)) for _ in range(WORKERS)]
         urls = ",".join(f"http://127.0.0.1:{port}" for port in workers)
-        gateway = serving(binary, logs, "gateway", "--worker", urls, profiles=f"{profiles}/gateway-{seed}.profraw")
+        profiles = f"{asked.profiles}/gateway-{seed}.profraw"
+        gateway = serving(asked.binary, logs, "gateway", "--worker", urls, profiles=profiles)
         load(stack.enter_context(gateway), seed)
 
 
@@ -90,10 +91,11 @@ def main():
     parser = argparse.ArgumentParser(description="Puts a gateway under load, to build it for that")
     parser.add_argument("binary")
     parser.add_argument("profiles")
+    parser.add_argument("--workers", metavar="BINARY", help="plays the workers, if they must not count at all")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as logs:
-        run_fleet(asked.binary, asked.profiles, logs, 1)
-        run_fleet(asked.binary, asked.profiles, logs, 2, "--kv-cache-tokens", "100000")
+        run_fleet(asked, logs, 1)
+        run_fleet(asked, logs, 2, "--kv-cache-tokens", "100000")
 
 
 if __name__ == "__main__":
