@@ -139,6 +139,13 @@ impl Fleet {
         }
     }
 
+    /// Blocks in the caches of the workers that publish them, and of the others that there are now.
+    pub(crate) fn cached_blocks(&self) -> (f64, f64) {
+        let publishing = self.publishing.iter().filter_map(|publishing| publishing.worker.as_ref());
+        let blocks = |worker: &RunningEmulator| worker.cached_blocks().as_f64();
+        (publishing.map(blocks).sum(), self.passing.iter().map(blocks).sum())
+    }
+
     pub(crate) async fn metrics(&self) -> String {
         get(&self.http, &format!("{}/metrics", self.gateway.clients)).await
     }

@@ -11,12 +11,13 @@ pub(crate) struct Measure {
 }
 
 /// All of them.
-pub(crate) const MEASURES: [Measure; 9] = [
+pub(crate) const MEASURES: [Measure; 10] = [
     Measure { name: "resident kB", slack: 2_048.0, read: |fleet, _| resident_kb(fleet) },
     Measure { name: "descriptors", slack: 8.0, read: |fleet, _| entries(fleet, "fd") },
     Measure { name: "threads", slack: 0.0, read: |fleet, _| entries(fleet, "task") },
     Measure { name: "metric series", slack: 8.0, read: |_, page| series(page) },
-    Measure { name: "index blocks", slack: 64.0, read: |_, page| sum(page, "warmroute_index_blocks") },
+    Measure { name: "index against caches", slack: 64.0, read: index_against_caches },
+    Measure { name: "shadows beyond caches", slack: 64.0, read: shadows_beyond_caches },
     Measure { name: "index bytes", slack: 65_536.0, read: |_, page| sum(page, "warmroute_index_bytes") },
     Measure { name: "router bytes", slack: 65_536.0, read: |_, page| sum(page, "warmroute_router_bytes") },
     Measure { name: "in flight", slack: 4.0, read: |_, page| sum(page, "warmroute_worker_in_flight") },
@@ -30,6 +31,20 @@ fn resident_kb(fleet: &Fleet) -> f64 {
 
 fn entries(fleet: &Fleet, folder: &str) -> f64 {
     std::fs::read_dir(fleet.gateway().process(folder)).unwrap().count() as f64
+}
+
+/// By how many blocks the index parts from the caches of workers that publish them. How many they hold follows the load, which goes where
+/// it finds most.
+fn index_against_caches(fleet: &Fleet, page: &str) -> f64 {
+    let (published, _) = fleet.cached_blocks();
+    (sum(page, "warmroute_worker_kv_blocks") - published).abs()
+}
+
+/// Blocks that other workers are believed to hold, beyond those in their caches, in which answers take room too.
+fn shadows_beyond_caches(fleet: &Fleet, page: &str) -> f64 {
+    let assumed = sum(page, "warmroute_index_blocks") - sum(page, "warmroute_worker_kv_blocks");
+    let (_, silent) = fleet.cached_blocks();
+    (assumed - silent).max(0.0)
 }
 
 fn series(page: &str) -> f64 {
@@ -66,7 +81,7 @@ impl Samples {
         println!("{} looks; medians of the first half, of the last half, and the most", self.0.len());
         for (place, measure) in MEASURES.iter().enumerate() {
             let (first, last, most) = self.halves(place);
-            println!("{:>14} {first:>10.0} {last:>10.0} {most:>10.0}", measure.name);
+            println!("{:>21} {first:>10.0} {last:>10.0} {most:>10.0}", measure.name);
             if last > 1.05 * first + measure.slack {
                 grown.push(measure.name);
             }

@@ -126,6 +126,14 @@ impl Engine {
         }
     }
 
+    /// Blocks in the cache, of requests under way and of those before them.
+    pub(super) fn resident(&self) -> Blocks {
+        match self {
+            Self::Seats(seats) => seats.resident(),
+            Self::Steps(steps) => steps.resident(),
+        }
+    }
+
     pub(super) fn kv_batches(&self) -> broadcast::Receiver<Arc<KvBatch>> {
         match self {
             Self::Seats(seats) => seats.kv_batches(),

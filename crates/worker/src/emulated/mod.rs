@@ -31,8 +31,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
-use warmroute_kv::Tokens;
 use warmroute_kv::timed::{CHUNK_TOKENS, MOST_REQUESTS, StepTime};
+use warmroute_kv::{Blocks, Tokens};
 
 use self::engine::Engine;
 use self::faults::{FaultRule, Faults};
@@ -198,6 +198,11 @@ impl RunningEmulator {
     /// Returns once no request runs or waits. Dropping the future does nothing.
     pub async fn idle(&self) {
         self.emulator.engine.desk().gate.empty().await;
+    }
+
+    /// Blocks in its cache, of requests under way and of those before them.
+    pub fn cached_blocks(&self) -> Blocks {
+        self.emulator.engine.resident()
     }
 
     /// Cache changes from now on, numbered; bounded, so a listener that lags loses the oldest.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use warmroute_kv::timed::Work;
-use warmroute_kv::{BlockPool, KvEvents, Lease, Tokens};
+use warmroute_kv::{BlockPool, Blocks, KvEvents, Lease, Tokens};
 use warmroute_openai::ApiError;
 
 use super::engine::Desk;
@@ -100,6 +100,10 @@ impl Seats {
 
     pub(super) fn kv_batches(&self) -> broadcast::Receiver<Arc<KvBatch>> {
         self.cache.lock().feed.listeners().subscribe()
+    }
+
+    pub(super) fn resident(&self) -> Blocks {
+        self.cache.lock().pool.resident()
     }
 
     /// Requests seated, and the share of the cache they hold.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep_until};
-use warmroute_kv::Tokens;
 use warmroute_kv::timed::{self, EngineSpec, Job, RequestId, Signal, StepTime};
+use warmroute_kv::{Blocks, Tokens};
 use warmroute_openai::ApiError;
 
 use super::EmulatedConfig;
@@ -124,6 +124,10 @@ impl Steps {
 
     pub(super) fn kv_batches(&self) -> broadcast::Receiver<Arc<KvBatch>> {
         self.core.lock().feed.listeners().subscribe()
+    }
+
+    pub(super) fn resident(&self) -> Blocks {
+        self.core.lock().engine.pool.resident()
     }
 
     /// Requests that hold memory, and the share of the cache they hold.
