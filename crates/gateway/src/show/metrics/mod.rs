@@ -406,6 +406,7 @@ mod tests {
             "warmroute_routed_prompt_tokens_total{fate=\"unseen\"} 3",
             "warmroute_prompt_tokens_total{cached=\"predicted\"} 5",
             "warmroute_prediction_error_tokens_bucket{le=\"16.0\",worker=\"w:1\",side=\"over\"} 1",
+            "warmroute_prediction_error_tokens_count{worker=\"w:1\",side=\"under\"} 0",
             "warmroute_worker_prediction_state{worker=\"w:1\",state=\"calibrated\"} 1",
             "warmroute_worker_prediction_gap{worker=\"w:1\"} 0.25",
             "warmroute_worker_cache_exact{worker=\"w:1\"} 1",

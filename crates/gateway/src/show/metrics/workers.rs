@@ -33,7 +33,15 @@ impl Metrics {
         };
         let labels = WorkerSideLabels { worker: Arc::clone(name), side };
         let error = f64::from(predicted.0.abs_diff(reported.0));
-        self.prediction_error_tokens.get_or_create(&labels).observe(error);
+        let observed = self.prediction_error_tokens.get(&labels).map(|errors| errors.observe(error));
+        if observed.is_none() {
+            // All sides begin together, and at zero: a rate of what begins at one is not seen.
+            for side in SIDES {
+                let labels = WorkerSideLabels { worker: Arc::clone(name), side };
+                drop(self.prediction_error_tokens.get_or_create(&labels));
+            }
+            self.prediction_error_tokens.get_or_create(&labels).observe(error);
+        }
         self.prompt_tokens.add([usage.prompt, predicted, reported].map(|tokens| tokens.0));
     }
 

@@ -23,7 +23,7 @@ pub(super) const INFO: WorkloadInfo = WorkloadInfo {
             name: "load",
             default: 1.0,
             range: (0.01, 10.0),
-            about: "sessions arrive this many times as fast; 1.2 is overload",
+            about: "sessions arrive this many times as fast; h100 engines are overloaded from 2 on, mocker ones from 4 on",
         },
         session_rate(0.34, "sessions that begin per second at load 1"),
         session_count(500.0),
