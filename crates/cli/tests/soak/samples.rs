@@ -11,11 +11,12 @@ pub(crate) struct Measure {
 }
 
 /// All of them.
-pub(crate) const MEASURES: [Measure; 10] = [
+pub(crate) const MEASURES: [Measure; 11] = [
     Measure { name: "resident kB", slack: 2_048.0, read: |fleet, _| resident_kb(fleet) },
     Measure { name: "descriptors", slack: 8.0, read: |fleet, _| entries(fleet, "fd") },
     Measure { name: "threads", slack: 0.0, read: |fleet, _| entries(fleet, "task") },
     Measure { name: "metric series", slack: 8.0, read: |_, page| series(page) },
+    Measure { name: "index blocks", slack: 64.0, read: |_, page| sum(page, "warmroute_index_blocks") },
     Measure { name: "index against caches", slack: 64.0, read: index_against_caches },
     Measure { name: "shadows beyond caches", slack: 64.0, read: shadows_beyond_caches },
     Measure { name: "index bytes", slack: 65_536.0, read: |_, page| sum(page, "warmroute_index_bytes") },
@@ -33,8 +34,8 @@ fn entries(fleet: &Fleet, folder: &str) -> f64 {
     std::fs::read_dir(fleet.gateway().process(folder)).unwrap().count() as f64
 }
 
-/// By how many blocks the index parts from the caches of workers that publish them. How many they hold follows the load, which goes where
-/// it finds most.
+/// By how many blocks the index parts from the caches of workers that publish them: if `index blocks` has grown and this has not, the
+/// caches hold more.
 fn index_against_caches(fleet: &Fleet, page: &str) -> f64 {
     let (published, _) = fleet.cached_blocks();
     (sum(page, "warmroute_worker_kv_blocks") - published).abs()
