@@ -5,7 +5,7 @@ use std::hash::BuildHasherDefault;
 
 use warmroute_kv::{BlockHash, Tokens};
 
-use crate::event::Prompt;
+use crate::event::{Prompt, Usage};
 use crate::fleet::Work;
 use crate::request::{BookingId, NumberHasher, Request, Unit, WorkerId};
 use crate::scale::{Block, Scale};
@@ -81,6 +81,13 @@ impl Booking {
     /// Prompt tokens that the worker has to compute.
     pub(crate) fn uncached(&self) -> Tokens {
         self.prompt - self.overlap
+    }
+
+    /// What its first token waited for, by what its answer says of the cache.
+    pub(crate) fn work_after(&self, usage: Option<&Usage>) -> Work {
+        let read =
+            usage.and_then(|usage| Some(usage.prompt - usage.cached?)).unwrap_or_else(|| self.uncached());
+        Work { tokens: self.work.tokens - self.uncached().as_f64() + read.as_f64(), ..self.work }
     }
 
     /// Tokens of KV state that it needs, on average over its time: the prompt, and half of the answer.

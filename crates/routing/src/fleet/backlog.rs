@@ -3,9 +3,10 @@
 //! A worker reads one prompt after another. The one in front is taken to be done after the time that such a prompt takes,
 //! by the worker's learned pace, since the one before it was; what is left of that time is left of its work. It never shrinks
 //! below nothing, however long its first token takes, and those behind it do not shrink at all. Where no first token will be
-//! told of (an answer that is not streamed), the clock alone says when a prompt has been read.
+//! told of (an answer that is not streamed), the clock alone says when a prompt has been read, and the next one begun: its answer ends later.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use warmroute_kv::Tokens;
 
@@ -83,12 +84,12 @@ impl Backlog {
     /// A prompt was read, or is not to be read any more; one that is not here changes nothing.
     pub(crate) fn remove(&mut self, booking: BookingId, now: Time) {
         let Some(place) = self.entries.iter().position(|entry| entry.booking == booking) else { return };
+        let Some(entry) = self.entries.remove(place) else { return };
         if place == 0 {
-            self.since = now;
+            let read = self.since + Duration::try_from_secs_f64(entry.takes_s).unwrap_or(Duration::MAX);
+            self.since = if entry.tells { now } else { now.min(read) };
         }
-        if let Some(entry) = self.entries.remove(place) {
-            self.total -= entry.uncached;
-        }
+        self.total -= entry.uncached;
     }
 
     /// Whose prompts they are, oldest first.
@@ -173,6 +174,19 @@ mod tests {
         let backlog = backlog(false);
         assert_eq!(remaining(&backlog, 1_800), 800.0);
         assert_eq!(remaining(&backlog, 9_000), 0.0);
+    }
+
+    #[test]
+    fn a_whole_answer_that_ends_does_not_put_off_those_behind_it() {
+        for (ends_ms, asked_ms, left) in [(9_000, 9_000, 0.0), (2_000, 2_000, 600.0), (1_000, 1_100, 900.0)] {
+            let mut backlog = backlog(false);
+            backlog.remove(BookingId(1), Time::from_millis(ends_ms));
+            assert_eq!(
+                remaining(&backlog, asked_ms),
+                left,
+                "the first was read at 1,600 ms, or ended at {ends_ms}"
+            );
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! Fitting a ratio of time to tokens for each worker instead would take workers that get long prompts for fast ones, and
 //! send them more of the same.
 //!
+//! An answer that is not streamed tells no first token. It only says that reading took no longer than all of it, which is used where there is
+//! nothing better: as long as no first token has told anything, the guess is brought down to it.
+//!
 //! Errors count in proportion to the time expected, so that a rush with its long waits does not drown what quiet times tell. All
 //! sums forget, so that another engine, model or neighbour on the machine is noticed within some dozens of requests.
 
@@ -19,6 +22,8 @@ const GRAIN_S: f64 = 0.02;
 const MEMORY: (f64, f64) = (1_000.0, 64.0);
 /// The guess counts as much as this many first tokens that take next to no time.
 const TRUST: f64 = 0.1;
+/// To what power of the ratio a guess gives way to an answer that came sooner.
+const YIELD: f64 = 0.5;
 /// A worker is taken for as fast as the fleet with the weight of this many first tokens of its own.
 const TRUST_OWN: f64 = 8.0;
 /// Whatever is measured, a worker is not taken for more than so many times as fast or slow as the fleet.
@@ -45,6 +50,8 @@ pub(crate) struct Pace {
     times: [f64; 3],
     /// Seconds for each first token, each prompt token, each token of context.
     fit: [f64; 3],
+    /// Whether a first token has told anything.
+    told: bool,
 }
 
 impl Default for Pace {
@@ -53,13 +60,14 @@ impl Default for Pace {
         // A guess has been "seen" for each feature by itself, which also keeps the sums invertible.
         let weight = TRUST / (GRAIN_S * GRAIN_S);
         let products = [[weight, 0.0, 0.0], [0.0, weight, 0.0], [0.0, 0.0, weight]];
-        Self { products, times: [0.0, weight * guess, 0.0], fit: [0.0, FIRST_GUESS_S, 0.0] }
+        Self { products, times: [0.0, weight * guess, 0.0], fit: [0.0, FIRST_GUESS_S, 0.0], told: false }
     }
 }
 
 impl Pace {
     /// It took so long.
     pub(crate) fn learn(&mut self, work: Work, took: Duration) {
+        self.told = true;
         let features = features(work);
         let grain = self.seconds(work) + GRAIN_S;
         let (keep, weight) = (1.0 - 1.0 / MEMORY.0, 1.0 / (grain * grain));
@@ -70,6 +78,17 @@ impl Pace {
             self.times[row] = keep.mul_add(self.times[row], weight * feature * took.as_secs_f64());
         }
         self.solve();
+    }
+
+    /// It took no longer than that.
+    pub(crate) fn learn_at_most(&mut self, work: Work, took: Duration) {
+        let ratio = took.as_secs_f64() / self.seconds(work);
+        if self.told || ratio.is_nan() || ratio >= 1.0 {
+            return;
+        }
+        let guess = (self.fit[1] * ratio.max(1.0 / FARTHEST).powf(YIELD)).max(LEAST_TOKEN_S);
+        self.times[1] = self.products[1][1] * guess * UNITS[1];
+        self.fit[1] = guess;
     }
 
     /// Seconds for each prompt token.
@@ -184,6 +203,21 @@ mod tests {
         assert!((Pace::default().token_s() - FIRST_GUESS_S).abs() < 1e-9);
         let pace = after(30, |work| 1e-5 * work.tokens);
         assert!(pace.token_s() < 2e-5, "{pace:?}");
+    }
+
+    #[test]
+    fn a_guess_gives_way_to_answers_that_come_sooner_and_to_no_others() {
+        let mut pace = Pace::default();
+        for (tokens, took_ms) in [(1_000.0, 20), (1_000.0, 500), (10.0, 400), (2_000.0, 80)].repeat(20) {
+            let work = Work { tokens, context: 50_000.0 };
+            pace.learn_at_most(work, Duration::from_millis(took_ms));
+        }
+        assert!((pace.token_s() / 2e-5 - 1.0).abs() < 0.01, "{pace:?}");
+        pace.learn(Work { tokens: 1_000.0, context: 0.0 }, Duration::from_millis(60));
+        let told = pace.token_s();
+        assert!(told > 3e-5, "{pace:?}");
+        pace.learn_at_most(Work { tokens: 1_000.0, context: 0.0 }, Duration::from_millis(1));
+        assert!((pace.token_s() - told).abs() < 1e-12, "first tokens say more than whole answers");
     }
 
     #[test]

@@ -71,7 +71,10 @@ impl Router {
     pub(super) fn finished(&mut self, id: BookingId, usage: Option<Usage>, now: Time) {
         // Decisions do so too, but somebody waits for those.
         self.give_up(now);
-        if self.bookings.get(id).is_some_and(|booking| booking.waiting) {
+        if let Some(booking) = self.bookings.get(id).filter(|booking| booking.waiting) {
+            if !booking.tells {
+                self.pace.learn_at_most(booking.work_after(usage.as_ref()), now.since(booking.since));
+            }
             self.was_read(id, now);
         }
         if let Some(usage) = &usage {
