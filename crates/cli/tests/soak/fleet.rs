@@ -17,8 +17,8 @@ use crate::load::{Http, delete, get, post};
 const PUBLISHING: usize = 3;
 const PASSING: usize = 3;
 const ANY_PORT: &str = "tcp://127.0.0.1:0";
-/// So small that it is full within a minute, in the worker and in the gateway.
-const CACHE: Tokens = Tokens(16 * 1024);
+/// So small that a worker's is full a few seconds after its start, and that what the gateway remembers of all is full within `FILLING`.
+const CACHE: Tokens = Tokens(4 * 1024);
 const ROUTER_BYTES: usize = 2 << 20;
 /// What is wrong with some of those that pass.
 const FAULTS: [&str; 4] = ["status_500:p=0.5", "reset_midway:p=0.5", "stall:p=0.2", "status_429:p=0.5"];

@@ -97,6 +97,7 @@ mod tests {
         metrics.tokens_differ(&worker);
         let usage = Usage { prompt: Tokens(9), cached: Some(Tokens(4)), output: Tokens(1) };
         metrics.used(&worker, &usage, Tokens(5));
+        metrics.used(gone(), &usage, Tokens(5));
         metrics.forget(&worker);
         let text = metrics.encode();
         let shown: Vec<&str> = text.lines().filter(|line| line.contains("worker=")).collect();
@@ -104,5 +105,6 @@ mod tests {
             shown,
             ["warmroute_requests_total{worker=\"gone\",policy=\"cache_aware\",code=\"200\"} 1"]
         );
+        assert!(text.contains("warmroute_prompt_tokens_total{cached=\"predicted\"} 10"), "{text}");
     }
 }

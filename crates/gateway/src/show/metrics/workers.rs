@@ -6,7 +6,7 @@ use warmroute_kv::Tokens;
 use warmroute_routing::{Usage, WorkerView};
 
 use super::labels::{WorkerLabel, WorkerSideLabels, WorkerStateLabels, WorkerWhatLabels};
-use super::{Metrics, SIDES};
+use super::{Metrics, SIDES, gone};
 use crate::sources::kv_events::{Hearability, Statement};
 use crate::sources::{CacheView, Circuit, Honesty};
 
@@ -25,6 +25,14 @@ impl Metrics {
     /// A worker told how much of a prompt it had cached; the router had predicted `predicted`.
     pub(crate) fn used(&self, name: &Arc<str>, usage: &Usage, predicted: Tokens) {
         let Some(reported) = usage.cached else { return };
+        // How well somebody's cache was known who is gone tells of nobody's.
+        if !Arc::ptr_eq(name, gone()) {
+            self.erred(name, predicted, reported);
+        }
+        self.prompt_tokens.add([usage.prompt, predicted, reported].map(|tokens| tokens.0));
+    }
+
+    fn erred(&self, name: &Arc<str>, predicted: Tokens, reported: Tokens) {
         let [under, exact, over] = SIDES;
         let side = match predicted.cmp(&reported) {
             std::cmp::Ordering::Less => under,
@@ -42,7 +50,6 @@ impl Metrics {
             }
             self.prediction_error_tokens.get_or_create(&labels).observe(error);
         }
-        self.prompt_tokens.add([usage.prompt, predicted, reported].map(|tokens| tokens.0));
     }
 
     /// The present state of one worker, and what the router knows of it; `None` if that is nothing.
