@@ -72,7 +72,7 @@ impl Router {
         // Decisions do so too, but somebody waits for those.
         self.give_up(now);
         if let Some(booking) = self.bookings.get(id).filter(|booking| booking.waiting) {
-            if !booking.tells {
+            if !booking.tells && !booking.by_load {
                 self.pace.learn_at_most(booking.work_after(usage.as_ref()), now.since(booking.since));
             }
             self.was_read(id, now);

@@ -128,7 +128,7 @@ metrics! {
     /// answers until their end
     worker_unread_prompts: Family<WorkerLabel, Gauge> = Family::default();
     /// Seconds a worker takes to read one prompt token that it has not cached, as learned from the first tokens of streams; a
-    /// guess before there are any
+    /// guess before there are any, brought down by whole answers that come sooner
     worker_prompt_token_seconds: Family<WorkerLabel, Gauge<f64, AtomicU64>> = Family::default();
     /// Tokens that a worker's cache is believed to hold when full: what the worker said of itself, else a guess, corrected by the
     /// cached tokens it reports
