@@ -164,9 +164,7 @@ impl Gateway {
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_warmroute"));
         let arguments = ["gateway", "--log=info", "--log-format=json", "--config"];
-        // The system makes huge pages of what is partly used whenever it comes by: 2 MB at a time that nobody asked for.
-        command.args(arguments).arg(&file).env("MIMALLOC_ALLOW_THP", "0");
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.args(arguments).arg(&file).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let line = log.find(|line| line.contains("gateway listens")).expect("the gateway listens");
         // Read to its end: a pipe that is full would stop who writes it.
