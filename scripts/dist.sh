@@ -36,7 +36,7 @@ if [[ $bolt ]]; then
   python3 scripts/train.py target/guided/watched "$profiles" --workers target/guided/warmroute
   "$(dirname "$bolt")/merge-fdata" "$profiles"/*.fdata >target/guided/load.fdata
   "$bolt" target/guided/warmroute -data=target/guided/load.fdata -reorder-blocks=ext-tsp -reorder-functions=cdsort \
-    -split-functions -split-all-cold -split-eh -icf=1 -plt=hot -use-gnu-stack -o target/guided/ordered >>target/guided/bolt.log
+    -split-functions -split-all-cold -split-eh -icf=1 -plt=hot -o target/guided/ordered >>target/guided/bolt.log
   mv target/guided/ordered target/guided/warmroute
 else
   echo "without BOLT, which makes a request with 8 kB some percent cheaper; hint: apt-get install bolt-19" >&2

@@ -46,6 +46,8 @@ pub(crate) async fn run(flags: Flags) -> anyhow::Result<Verdict> {
         println!("{}", summary(&config));
         return Ok(Verdict::Well);
     }
+    #[cfg(target_os = "linux")]
+    crate::heap::hold_in_huge_pages();
     let (sockets, addresses) = sockets::inherited()?;
     let config = addresses.put_into(config);
     let files = flags.config.iter().cloned().collect();

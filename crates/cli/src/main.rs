@@ -16,6 +16,8 @@ mod demo;
 mod doctor;
 mod gateway;
 mod health;
+#[cfg(target_os = "linux")]
+mod heap;
 mod index;
 mod lists;
 mod logging;
