@@ -5,7 +5,10 @@
 //! half used becomes 2 MB, and memory grows for hours while nothing more is in use. So the part that is always in use is huge at once, and
 //! the rest never is.
 
-#![expect(unsafe_code, reason = "advice about memory takes an address; the kinds given here leave what is in it alone")]
+#![expect(
+    unsafe_code,
+    reason = "advice about memory takes an address; the kinds given here leave what is in it alone"
+)]
 
 use std::fs;
 use std::ops::Range;
@@ -36,7 +39,10 @@ pub(crate) fn hold_in_huge_pages() {
 }
 
 fn advise(range: Range<usize>, advice: Advice) -> rustix::io::Result<()> {
-    debug_assert!(matches!(advice, Advice::LinuxHugepage | Advice::LinuxNoHugepage | Advice::LinuxPopulateWrite));
+    debug_assert!(matches!(
+        advice,
+        Advice::LinuxHugepage | Advice::LinuxNoHugepage | Advice::LinuxPopulateWrite
+    ));
     // SAFETY: these three say how memory is to be kept, and change nothing of what is read from it.
     unsafe { madvise(ptr::without_provenance_mut(range.start), range.len(), advice) }
 }
@@ -57,7 +63,8 @@ mod tests {
 
     #[test]
     fn the_mapping_around_an_address_is_found() {
-        let maps = "1000-3000 r-xp 00000000 fe:00 77   /usr/bin/x\n20000000000-20040000000 rw-p 00000000 00:00 0\n";
+        let maps =
+            "1000-3000 r-xp 00000000 fe:00 77   /usr/bin/x\n20000000000-20040000000 rw-p 00000000 00:00 0\n";
         assert_eq!(mapping_around(0x2000, maps), Some(0x1000..0x3000));
         assert_eq!(mapping_around(0x200_0000_0000, maps), Some(0x200_0000_0000..0x200_4000_0000));
         assert_eq!(mapping_around(0x3000, maps), None, "the end is not part of it");
