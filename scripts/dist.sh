@@ -37,6 +37,11 @@ if [[ $bolt ]]; then
   "$(dirname "$bolt")/merge-fdata" "$profiles"/*.fdata >target/guided/load.fdata
   "$bolt" target/guided/warmroute -data=target/guided/load.fdata -reorder-blocks=ext-tsp -reorder-functions=cdsort \
     -split-functions -split-all-cold -split-eh -icf=1 -plt=hot -o target/guided/ordered >>target/guided/bolt.log
+  # A program that does not say so gets stacks that can be executed.
+  if ! readelf --program-headers --wide target/guided/ordered | grep 'GNU_STACK.* RW ' >/dev/null; then
+    echo "BOLT has lost the mark that stacks are not to be executed; hint: target/guided/bolt.log, or without BOLT" >&2
+    exit 1
+  fi
   mv target/guided/ordered target/guided/warmroute
 else
   echo "without BOLT, which makes a request with 8 kB some percent cheaper; hint: apt-get install bolt-19" >&2

@@ -8,8 +8,7 @@
 //! WARMROUTE_SOAK_S=1200 cargo test -p warmroute-cli --test soak -- --ignored --nocapture
 //! ```
 //!
-//! The gateway has the environment of the test. `MIMALLOC_ALLOW_THP=0` tells whether resident memory that has grown is used, or huge pages that
-//! the system made of what is not.
+//! The gateway has the environment of the test: with `MIMALLOC_ALLOW_THP=0`, resident memory has no huge pages in it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod fleet;
