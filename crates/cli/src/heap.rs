@@ -33,18 +33,29 @@ pub(crate) fn hold_in_huge_pages() {
     let Some(heap) = mapping_around(ptr::from_ref(&*somewhere).addr(), &maps) else { return };
     let huge = heap.start..heap.end.min(heap.start + HUGE);
     // Each by itself: an old kernel that cannot fill memory ahead still takes the rest of the advice.
-    let _ = advise(huge.end..heap.end, Advice::LinuxNoHugepage);
-    let _ = advise(huge.clone(), Advice::LinuxHugepage);
-    let _ = advise(huge, Advice::LinuxPopulateWrite);
+    let _ = Pages::Small.advise(huge.end..heap.end);
+    let _ = Pages::Huge.advise(huge.clone());
+    let _ = Pages::Present.advise(huge);
 }
 
-fn advise(range: Range<usize>, advice: Advice) -> rustix::io::Result<()> {
-    debug_assert!(matches!(
-        advice,
-        Advice::LinuxHugepage | Advice::LinuxNoHugepage | Advice::LinuxPopulateWrite
-    ));
-    // SAFETY: these three say how memory is to be kept, and change nothing of what is read from it.
-    unsafe { madvise(ptr::without_provenance_mut(range.start), range.len(), advice) }
+/// What the kernel is told of some memory: nothing that changes what is read from it.
+enum Pages {
+    Small,
+    Huge,
+    /// Not only when they are first written to.
+    Present,
+}
+
+impl Pages {
+    fn advise(self, range: Range<usize>) -> rustix::io::Result<()> {
+        let advice = match self {
+            Self::Small => Advice::LinuxNoHugepage,
+            Self::Huge => Advice::LinuxHugepage,
+            Self::Present => Advice::LinuxPopulateWrite,
+        };
+        // SAFETY: each of the three keeps what the memory holds; the last faults pages in as a write of what is there would.
+        unsafe { madvise(ptr::without_provenance_mut(range.start), range.len(), advice) }
+    }
 }
 
 /// The range of addresses that holds this one, from what `/proc/self/maps` says: lines of `start-end rights ..`, in hexadecimal.
