@@ -20,7 +20,7 @@ use rustix::thread::transparent_huge_pages_are_disabled;
 /// What a gateway under load works in; few use more before they hold thousands of connections.
 const HUGE: usize = 16 << 20;
 
-/// Holds the heap's first 16 MB in huge pages, and the rest in small ones. Where the system has no huge pages, or this process is to have
+/// Holds the heap's first 16 MB in huge pages, and the rest of its mapping, a gigabyte, in small ones. Where the system has no huge pages, or this process is to have
 /// none (`MIMALLOC_ALLOW_THP=0`), or the heap is not to be found, nothing is changed: all works as well, at the system's own page sizes.
 pub(crate) fn hold_in_huge_pages() {
     let offered = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
