@@ -36,11 +36,16 @@ pub(super) struct Departed {
 impl Departed {
     /// What the header says, `ROUTER.NUMBER.HEARD` in decimal digits. One that is not understood says nothing.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut numbers = headers.get(DEPARTED)?.to_str().ok()?.split('.').map(|number| number.parse().ok());
+        let mut numbers = headers.get(DEPARTED)?.to_str().ok()?.split('.').map(decimal);
         let mut next = || numbers.next().flatten();
         let departed = Self { router: next()?, number: next()?, heard: next()? };
         numbers.next().is_none().then_some(departed)
     }
+}
+
+/// A number in decimal digits and nothing else: the standard library's parser takes a sign as well.
+fn decimal(digits: &str) -> Option<u64> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// The number that comes next, by router, who was heard last coming last.
@@ -77,7 +82,9 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
     use futures_util::FutureExt;
+    use proptest::prelude::*;
     use tokio::time::Instant;
 
     use super::*;
@@ -86,16 +93,36 @@ mod tests {
         Some(Departed { router, number, heard: 0 })
     }
 
+    /// What a header of these bytes says; nothing where no header may have them.
+    fn said(value: &[u8]) -> Option<Departed> {
+        Departed::of(&HeaderMap::from_iter([(DEPARTED, HeaderValue::from_bytes(value).ok()?)]))
+    }
+
     #[test]
     fn a_header_is_understood_or_says_nothing() {
-        let said = |value: &'static str| {
-            Departed::of(&HeaderMap::from_iter([(DEPARTED, axum::http::HeaderValue::from_static(value))]))
-        };
-        assert_eq!(said("7.1.42"), Some(Departed { router: 7, number: 1, heard: 42 }));
-        for odd in ["", "7", "7.1", "7.1.x", "7.1.42.0", "-7.1.42", "99999999999999999999.1.1"] {
-            assert_eq!(said(odd), None, "{odd:?}");
+        assert_eq!(said(b"7.1.42"), Some(Departed { router: 7, number: 1, heard: 42 }));
+        for odd in ["", "7", "7.1", "7.1.x", "7.1.42.0", "-7.1.42", "+7.1.42", "99999999999999999999.1.1"] {
+            assert_eq!(said(odd.as_bytes()), None, "{odd:?}");
         }
         assert_eq!(Departed::of(&HeaderMap::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_three_numbers_are_understood(router: u64, number: u64, heard: u64) {
+            let header = format!("{router}.{number}.{heard}");
+            prop_assert_eq!(said(header.as_bytes()), Some(Departed { router, number, heard }));
+        }
+
+        #[test]
+        fn of_any_other_bytes_only_three_numbers_are_understood(
+            header in prop_oneof![prop::collection::vec(any::<u8>(), 0..40), "[0-9.+ -]{0,12}".prop_map(String::into_bytes)],
+        ) {
+            let digits = |part: &[u8]| !part.is_empty() && part.len() < 20 && part.iter().all(u8::is_ascii_digit);
+            let parts: Vec<_> = header.split(|byte| *byte == b'.').collect();
+            let is_three_numbers = parts.len() == 3 && parts.iter().all(|part| digits(part));
+            prop_assert_eq!(said(&header).is_some(), is_three_numbers);
+        }
     }
 
     #[tokio::test(start_paused = true)]
