@@ -35,8 +35,10 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) const READ_BYTES: usize = 8 * 1024;
 /// Room for one read of an answer that fills every read; the most that one answer holds of our memory.
 const MOST_READ_BYTES: usize = 64 * 1024;
-/// Room for the request's head, from the start. A body that fits in behind it is sent as one piece with it, which costs the system less.
+/// Room for the request's head, from the start.
 const HEAD_BYTES: usize = 2 * 1024;
+/// Up to this length a request is sent as one piece: to copy its body behind its head costs less than to have the system collect both.
+const ONE_PIECE_BYTES: usize = 16 * 1024;
 
 /// An open connection.
 pub(super) struct Connection {
@@ -96,7 +98,7 @@ impl Connection {
         self.head.clear();
         head::write(&mut self.head, outbound);
         let mut body = &outbound.body[..];
-        if self.head.len() + body.len() <= HEAD_BYTES {
+        if self.head.len() + body.len() <= ONE_PIECE_BYTES {
             self.head.extend_from_slice(body);
             body = &[];
         }
@@ -177,6 +179,8 @@ impl Connection {
     pub(super) fn shrink(&mut self) {
         self.room = READ_BYTES;
         self.buffer = BytesMut::new();
+        self.head.clear();
+        self.head.shrink_to(HEAD_BYTES);
     }
 }
 
