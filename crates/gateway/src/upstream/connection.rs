@@ -36,7 +36,7 @@ pub(super) const READ_BYTES: usize = 8 * 1024;
 /// Room for one read of an answer that fills every read; the most that one answer holds of our memory.
 const MOST_READ_BYTES: usize = 64 * 1024;
 /// Room for the request's head, from the start.
-const HEAD_BYTES: usize = 2 * 1024;
+pub(super) const HEAD_BYTES: usize = 2 * 1024;
 /// Up to this length a request is sent as one piece: to copy its body behind its head costs less than to have the system collect both.
 const ONE_PIECE_BYTES: usize = 16 * 1024;
 
@@ -47,8 +47,8 @@ pub(super) struct Connection {
     pub(super) buffer: BytesMut,
     /// Room that the next read gets.
     room: usize,
-    /// The head that is sent; kept for its memory.
-    head: Vec<u8>,
+    /// The head that is sent, with the body behind it where that is short; kept for its memory.
+    pub(super) head: Vec<u8>,
 }
 
 /// What carries the bytes.
@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// Gives all room for reads back, until there is something to read.
+    /// Gives all room for reads back, until there is something to read, and that of a body that was sent.
     pub(super) fn shrink(&mut self) {
         self.room = READ_BYTES;
         self.buffer = BytesMut::new();

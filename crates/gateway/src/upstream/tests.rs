@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use warmroute_routing::Standing;
 
+use super::connection::HEAD_BYTES;
 use super::*;
 
 /// A listener on a port of its own, and its address as the client wants it.
@@ -164,17 +165,59 @@ async fn idle_connections_to_a_worker_that_nobody_asks_any_more_are_closed_too()
 }
 
 #[tokio::test]
-async fn only_the_newest_of_those_that_are_idle_keep_their_room_for_reads() {
+async fn only_the_newest_of_those_that_are_idle_keep_their_room() {
     let ((_listener, authority), upstream, now) = (worker().await, client(), Instant::now());
     let idle = upstream.pool.of(&authority, now);
     for _ in 0..20 {
         let mut connection = Connection::open(&authority, &upstream.believed).await.unwrap();
         connection.buffer.reserve(1);
+        connection.head.reserve(4 * HEAD_BYTES);
         idle.give(connection);
     }
     let newest_first = std::iter::from_fn(|| idle.take(now));
-    let roomy: Vec<bool> = newest_first.map(|connection| connection.buffer.capacity() > 0).collect();
-    assert_eq!(roomy, [[true; 16].as_slice(), &[false; 4]].concat());
+    let roomy: Vec<(bool, bool)> = newest_first
+        .map(|connection| (connection.buffer.capacity() > 0, connection.head.capacity() > HEAD_BYTES))
+        .collect();
+    assert_eq!(roomy, [[(true, true); 16].as_slice(), &[(false, false); 4]].concat());
+}
+
+#[tokio::test]
+async fn a_body_arrives_as_it_is_whether_it_is_one_piece_with_its_head_or_not() {
+    static BODY: [u8; 100_000] = {
+        let mut body = [0; 100_000];
+        let mut at = 0;
+        while at < body.len() {
+            body[at] = (at % 251) as u8;
+            at += 1;
+        }
+        body
+    };
+    let ((listener, authority), upstream) = (worker().await, client());
+    // Long, short and long again: what the connection keeps of one must not show in the next. Heads are some hundred bytes.
+    let lengths = [100_000, 10, 16_000, 16_384, 8_000, 2_048, 16_385, 1];
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for length in lengths {
+            let mut text = Vec::new();
+            let head = loop {
+                assert!(stream.read_buf(&mut text).await.unwrap() > 0, "the client hung up");
+                if let Some(end) = text.windows(4).position(|end| end == b"\r\n\r\n") {
+                    break end + 4;
+                }
+            };
+            while text.len() < head + length {
+                assert!(stream.read_buf(&mut text).await.unwrap() > 0, "the client hung up");
+            }
+            assert!(text[head..] == BODY[..length], "{length} bytes");
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        }
+    };
+    let ask = async {
+        for length in lengths {
+            assert_eq!(post(&upstream, &authority, &BODY[..length]).await.unwrap(), "ok");
+        }
+    };
+    tokio::join!(serve, ask);
 }
 
 #[tokio::test]
