@@ -3,8 +3,10 @@
 //! A client's connection, its requests and the connections to workers that they use stay on one thread. So nothing that comes for a
 //! request wakes another thread, which costs a proxy more than the request itself; what lanes share is the router and the metrics.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -76,10 +78,63 @@ impl Lane {
     }
 }
 
+/// Lets everything else on this lane that is ready come as far as this first, and does not look for more.
+///
+/// A request runs through far more code than a processor's first cache holds, once. Where it waits here, several that have come
+/// together run the same part of it one after another, and only the first has to fetch it. Tokio's own `yield_now` would ask the system
+/// for events each time.
+pub(crate) async fn abreast() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if waited {
+            return Poll::Ready(());
+        }
+        waited = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Sets a timer that rings sooner than a request's, again and again.
 async fn tick() {
     let mut ticks = interval(TICK);
     loop {
         ticks.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_that_are_ready_go_through_each_part_together() {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let tasks = LocalSet::new();
+        for who in ["a", "b", "c"] {
+            let seen = Rc::clone(&seen);
+            tasks.spawn_local(async move {
+                for part in 0..3 {
+                    seen.borrow_mut().push(format!("{who}{part}"));
+                    abreast().await;
+                }
+            });
+        }
+        tasks.await;
+        assert_eq!(seen.borrow().join(" "), "a0 b0 c0 a1 b1 c1 a2 b2 c2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_alone_goes_on_at_once() {
+        // A paused clock runs on as soon as the runtime has nothing to do but wait.
+        let bell = tokio::spawn(tokio::time::sleep(Duration::from_millis(1)));
+        abreast().await;
+        assert!(!bell.is_finished());
     }
 }

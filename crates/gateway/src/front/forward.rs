@@ -27,6 +27,7 @@ use super::budget;
 use super::exchange::Exchange;
 use super::refusal::{self, Refusal};
 use crate::config::Millis;
+use crate::lanes;
 use crate::sources::catalogue::Among;
 use crate::sources::{Attempt, Circuit, Outcome, State, Worker};
 use crate::upstream::{Incoming, Outbound, UpstreamError};
@@ -225,6 +226,7 @@ impl Gateway {
                 UpstreamError::Connect(_) => Failure::Unreachable(error),
                 UpstreamError::Broken(_) | UpstreamError::Malformed(_) => Failure::Broken(error),
             })?;
+            lanes::abreast().await;
             let (head, mut rest) = response.into_parts();
             let first = rest.frame().await.transpose().map_err(Failure::Broken)?;
             Ok(Answer { head, first, rest })

@@ -16,6 +16,7 @@ use super::forward::{Answer, Outgoing, Target};
 use super::look::Look;
 use super::refusal::Refusal;
 use crate::core::Booking;
+use crate::lanes;
 use crate::queue::{Asker, Bounds, Priority};
 use crate::sources::catalogue::Among;
 use crate::spans::Timing;
@@ -41,6 +42,7 @@ impl Gateway {
         exchange: &mut Exchange,
     ) -> Result<Answer, Refusal> {
         let mut target = self.settle(&pending, exchange).await?;
+        lanes::abreast().await;
         for _ in 0..MOST_DISPLACED {
             let answer = self.forward(&pending.outgoing, target, exchange).await?;
             if !(answer.says_full() && self.may_retry()) {
